@@ -1,0 +1,8 @@
+"""The one exception for input that cannot be used: its message is a single sentence meant for the person who gave it."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: the message says what, its actual value, and what to do.
+
+    Commands print the message without a traceback and exit with status 2.
+    """
