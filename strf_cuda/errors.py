@@ -1,4 +1,4 @@
-"""The one exception for input that cannot be used: its message is a single sentence meant for the person who gave it."""
+"""The exception for input that cannot be used: its message is one sentence for the person who gave it."""
 
 
 class InputError(ValueError):
