@@ -6,7 +6,6 @@ it stands in, its value and the nearest right one. Nothing here imports torch, s
 
 import argparse
 import dataclasses
-import difflib
 import re
 import sys
 import types
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import jsonargparse
 import yaml
 
-from strf_cuda.errors import InputError
+from strf_cuda.errors import InputError, nearest
 
 Config = TypeVar("Config")
 
@@ -87,12 +86,6 @@ def from_dict(config_class: type[Config], tree: Mapping[str, Any], source: str) 
     """
     _check_keys(tree, _flat_fields(config_class), source)
     return _build(config_class, tree)
-
-
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """ "; did you mean ...?" for the closest of `choices`, or an empty string."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,83 @@
+"""The operator in plain PyTorch: the equations one by one, in any floating type, on any device.
+
+Symbols of the paper's section 3.2: R = H(f), the channel reduction; T = G(R), the pooled reduction; S = C_dk of
+equation (3); P = M_dk, the factorized attention mask; Y of equations (1), (5) and (7). The paths share X, so their
+masks are added before the one multiplication by X. Every other backend is compared with this file in float64.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Pool = tuple[int, int, int]
+
+
+def factorized_attention_reference(
+    x: Tensor, weight: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
+) -> Tensor:
+    """Y = X (P_1 + ... + P_P) for x [B, C, T, H, W] and weight [P, C/n, C]; Y has x's shape, dtype and layout."""
+    masks = factorized_masks(x, weight, pools, pool_kinds, temperature)
+    mask = torch.stack(masks).sum(0) if len(masks) > 2 else sum(masks[1:], start=masks[0])
+    return multiply(x, mask.to(x.dtype))
+
+
+def factorized_masks(
+    x: Tensor, weight: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
+) -> list[Tensor]:
+    """The masks P_k [B, N, N], one per path; column j holds the weights that make output position j and sums to 1."""
+    # The soft-max is done in float32 for the half types, since the logits of un-normalised products are large.
+    accumulate = torch.float64 if x.dtype == torch.float64 else torch.float32
+    masks = []
+    for path_weight, pool, kind in zip(weight, pools, pool_kinds, strict=True):
+        reduced = reduce_channels(x, path_weight)  # R [B, C/n, T, H, W]
+        pooled = pool_positions(reduced, pool, kind)  # T [B, C/n, T, H, W]
+        rows = pooled.flatten(3).flatten(1, 2).to(accumulate)  # [B, E, N], E = C/n * T
+        covariance = (temperature * rows).mT @ rows  # S [B, N, N], equation (3)
+        masks.append(torch.softmax(covariance, dim=-2))
+    return masks
+
+
+def reduce_channels(x: Tensor, path_weight: Tensor) -> Tensor:
+    """R = W x: the 1x1x1 convolution H of equation (2), for one path's weight [C/n, C]."""
+    if is_channels_last(x):
+        return F.linear(x.permute(0, 2, 3, 4, 1), path_weight).permute(0, 4, 1, 2, 3)
+    return (path_weight @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def pool_positions(reduced: Tensor, pool: Pool, kind: str) -> Tensor:
+    """T = G(R): stride 1, same size, padding takes no part (equations (4) and (6))."""
+    if pool == (1, 1, 1):
+        return reduced
+    padding = tuple(size // 2 for size in pool)
+    if kind == "max":
+        return F.max_pool3d(reduced, pool, stride=1, padding=padding)
+    total = F.avg_pool3d(F.pad(reduced, [p for p in reversed(padding) for _ in "lr"]), pool, 1, divisor_override=1)
+    return total / _real_elements(reduced, pool)
+
+
+def _real_elements(reduced: Tensor, pool: Pool) -> Tensor:
+    """How many elements that are not padding each average is over, [T, H, W]."""
+    counts = []
+    for length, size in zip(reduced.shape[2:], pool, strict=True):
+        positions = torch.arange(length, device=reduced.device)
+        first, last = (positions - size // 2).clamp(min=0), (positions + size // 2).clamp(max=length - 1)
+        counts.append((last - first + 1).to(reduced.dtype))
+    t, h, w = counts
+    return t[:, None, None] * h[:, None] * w
+
+
+def multiply(x: Tensor, mask: Tensor) -> Tensor:
+    """X M for mask [B, N, N]: every output position is a weighted sum of x's positions, the same for all rows of X."""
+    if is_channels_last(x):
+        frames = x.permute(0, 2, 3, 4, 1).flatten(2, 3)  # [B, T, N, C], the memory as it lies
+        products = [mask.mT @ frame for frame in frames.unbind(1)]  # Y_t = M^T X_t
+        return torch.stack(products, dim=1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
+    rows = x.flatten(3).flatten(1, 2)  # X [B, D, N], D = C * T
+    return (rows @ mask).view(x.shape)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether x [B, C, T, H, W] lies in memory as [B, T, H, W, C]; a tensor that is both counts as contiguous."""
+    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()

@@ -1,0 +1,103 @@
+"""`factorized_attention`: checks its input once, takes care of autocast, and hands it to a backend."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from strf_cuda.backends import NAMES, backends
+from strf_cuda.backends.reference import Pool, factorized_attention_reference
+from strf_cuda.errors import InputError, nearest
+
+POOL_KINDS = ("max", "avg")
+MAX_PATHS = 4
+
+
+def factorized_attention(
+    x: Tensor,
+    weight: Tensor,
+    pools: Sequence[Pool],
+    *,
+    pool: str | Sequence[str] = "max",
+    temperature: float = 4.0,
+    backend: str = "auto",
+) -> Tensor:
+    """Sums the factorized attention masks of 1 to 4 paths and multiplies x by them (paper, equations (1) to (7)).
+
+        T_k = pool_k(weight_k x)                      [E, N] per sample, E = C/n * T, N = H * W
+        P_k = softmax(temperature * T_k^T T_k)        [N, N], over the contracted index: columns sum to 1
+        Y   = X (P_1 + ... + P_P)                     [C * T, N]
+
+    Inside an autocast region x and weight are cast to the region's type. Products and soft-max of the masks are in
+    float32 for half-precision input.
+
+    Args:
+        x: [B, C, T, H, W], floating point, contiguous or channels-last.
+        weight: [P, C/n, C], the channel reductions of the P paths, P from 1 to 4.
+        pools: P triples (t, h, w) of odd window sizes, stride 1, same size; 1 is the identity.
+        pool: "max" or "avg", for all paths or one per path.
+        temperature: kappa of equation (3).
+        backend: "auto", "cuda", "cpu", "triton" or "reference"; see `strf_cuda.backends()`.
+
+    Returns:
+        Y with x's shape and layout, and x's dtype (in an autocast region the region's).
+
+    Raises:
+        InputError: shapes, types or devices that do not fit, an even or non-positive window, an unknown pool or
+            backend, or a backend that is not usable here.
+    """
+    pools, pool_kinds = _check(x, weight, pools, pool, temperature)
+    _check_backend(backend)
+    device_type = x.device.type
+    if torch.is_autocast_enabled(device_type) and x.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device_type)
+        x, weight = x.to(dtype), weight.to(dtype)
+    elif x.dtype != weight.dtype:
+        raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
+    with torch.autocast(device_type, enabled=False):
+        return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
+
+
+def check_pool(pool: Sequence[int]) -> Pool:
+    """The window (t, h, w) as a triple of integers; an InputError unless all are odd and positive."""
+    sizes = tuple(int(size) for size in pool)
+    if len(sizes) != 3 or any(size < 1 or size % 2 == 0 for size in sizes):
+        raise InputError(f"pool window {tuple(pool)} must be three odd positive sizes (t, h, w), such as (3, 1, 1)")
+    return sizes
+
+
+def check_pool_kind(kind: str) -> str:
+    """`kind` itself; an InputError unless it is "max" or "avg"."""
+    if kind not in POOL_KINDS:
+        raise InputError(f"pool is {kind!r}, but it must be max or avg{nearest(str(kind), POOL_KINDS)}")
+    return kind
+
+
+def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
+    if x.dim() != 5:
+        raise InputError(f"x has shape {tuple(x.shape)}, but it must be [batch, channels, frames, height, width]")
+    if not x.is_floating_point():
+        raise InputError(f"x is {x.dtype}, but it must be a floating-point type")
+    if weight.dim() != 3 or weight.shape[2] != x.shape[1] or not 1 <= weight.shape[0] <= MAX_PATHS:
+        raise InputError(
+            f"weight has shape {tuple(weight.shape)}, but it must be [paths, reduced channels, {x.shape[1]}] with "
+            f"1 to {MAX_PATHS} paths, since x has {x.shape[1]} channels"
+        )
+    if weight.device != x.device:
+        raise InputError(f"x is on {x.device} but weight is on {weight.device}; move one of them")
+    if len(pools) != weight.shape[0]:
+        raise InputError(f"there are {len(pools)} pool windows for {weight.shape[0]} paths; give one per path")
+    kinds = [pool] * len(pools) if isinstance(pool, str) else list(pool)
+    if len(kinds) != len(pools):
+        raise InputError(f"pool names {len(kinds)} kinds for {len(pools)} paths; give one name or one per path")
+    if not math.isfinite(temperature):
+        raise InputError(f"temperature is {temperature}, but it must be a finite number")
+    return [check_pool(window) for window in pools], [check_pool_kind(kind) for kind in kinds]
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in ("auto", *NAMES):
+        raise InputError(f"backend is {backend!r}, but it must be auto, {', '.join(NAMES)}{nearest(backend, NAMES)}")
+    if backend != "auto" and (reason := backends()[backend]) != "usable":
+        raise InputError(f"backend {backend} is not usable here: {reason}")

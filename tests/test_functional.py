@@ -1,0 +1,169 @@
+"""The operator: equations, layouts, types, faults."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import oracle
+from strf_cuda import InputError, backends, factorized_attention
+
+ALL_POOLS = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (1, 5, 5)]
+
+
+def make(batch=2, channels=8, frames=3, height=4, width=3, paths=4, reduced=2, dtype=torch.float64, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, channels, frames, height, width, generator=random, dtype=torch.float64)
+    weight = 0.4 * torch.randn(paths, reduced, channels, generator=random, dtype=torch.float64)
+    return x.to(dtype), weight.to(dtype)
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product(("max", "avg"), repeat=2)))
+@pytest.mark.parametrize("shape", [(3, 4, 3), (1, 5, 1), (2, 1, 7), (1, 1, 1), (5, 2, 2)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_equals_the_paper_computed_path_by_path(kinds, shape, channels_last):
+    x, weight = make(frames=shape[0], height=shape[1], width=shape[2])
+    kinds = [kinds[0], kinds[0], kinds[1], kinds[1]]
+    given = x.contiguous(memory_format=torch.channels_last_3d) if channels_last else x
+    out = factorized_attention(given, weight, ALL_POOLS, pool=kinds, temperature=2.5)
+    expected = oracle.factorized_attention(x.numpy(), weight.numpy(), ALL_POOLS, kinds, 2.5)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12, atol=1e-12)
+    assert out.stride() == given.stride()
+
+
+@pytest.mark.parametrize("paths", [1, 2, 3, 4])
+@pytest.mark.parametrize("pool", ["max", "avg"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradients_of_both_inputs_pass_gradcheck(paths, pool, channels_last):
+    x, weight = make(batch=1, channels=4, frames=2, height=2, width=3, paths=paths)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    torch.autograd.gradcheck(
+        lambda x, w: factorized_attention(x, w, ALL_POOLS[:paths], pool=pool),
+        (x.requires_grad_(), weight.requires_grad_()),
+    )
+
+
+def test_second_derivatives_of_the_reference_pass_gradgradcheck():
+    x, weight = make(batch=1, channels=2, frames=2, height=2, width=2, paths=2, reduced=1)
+    function = lambda x, w: factorized_attention(x, w, ALL_POOLS[1:3], backend="reference")  # noqa: E731
+    torch.autograd.gradgradcheck(function, (x.requires_grad_(), weight.requires_grad_()))
+
+
+def test_masks_are_added_before_one_multiplication():
+    """Four equal paths give exactly four times one path, since 4 P is exact in binary."""
+    x, weight = make(paths=1)
+    one = factorized_attention(x, weight, ALL_POOLS[:1])
+    four = factorized_attention(x, weight.repeat(4, 1, 1), ALL_POOLS[:1] * 4)
+    torch.testing.assert_close(four, 4 * one, rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_low_precision_is_within_rounding_of_float64(dtype, channels_last):
+    x, weight = make(channels=32, reduced=2, height=6, width=5, dtype=dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    out = factorized_attention(x, weight, ALL_POOLS)
+    expected = factorized_attention(x.double(), weight.double(), ALL_POOLS)
+    assert out.dtype == dtype and out.stride() == x.stride()
+    # The reduction is rounded to the input type, and the soft-max magnifies its error by the size of the logits.
+    reduced = torch.einsum("prc,bcthw->bprthw", weight.double(), x.double())
+    magnification = 4 * 4.0 * reduced.square().sum((2, 3)).max().item()
+    error = (out.double() - expected).abs().max().item()
+    assert error <= 2 * torch.finfo(dtype).eps * magnification * expected.abs().max().item()
+
+
+@pytest.mark.parametrize("pool", ["max", "avg"])
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(pool):
+    x, weight = make()
+    x, weight = x[:0].requires_grad_(), weight.requires_grad_()
+    out = factorized_attention(x, weight, ALL_POOLS, pool=pool)
+    out.sum().backward()
+    assert out.shape == x.shape == x.grad.shape
+    assert torch.equal(weight.grad, torch.zeros_like(weight))
+
+
+def test_a_non_contiguous_input_gives_the_same_values():
+    x, weight = make(height=6, width=6)
+    sliced = x[:, ::2, :, 1:, ::2]
+    weight = weight[:, :, ::2]
+    torch.testing.assert_close(
+        factorized_attention(sliced, weight, ALL_POOLS),
+        factorized_attention(sliced.contiguous(), weight.contiguous(), ALL_POOLS),
+        rtol=1e-13,
+        atol=1e-13,
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_or_inf_in_one_sample_stays_in_that_sample(bad):
+    x, weight = make(batch=3)
+    clean = factorized_attention(x, weight, ALL_POOLS)
+    x[1, 2, 1, 3, 0] = bad
+    out = factorized_attention(x, weight, ALL_POOLS)
+    assert torch.equal(out[[0, 2]], clean[[0, 2]])
+    assert out[1].isnan().all()
+
+
+def test_ties_of_the_maximum_give_their_gradient_to_the_first():
+    x = torch.zeros(1, 1, 3, 1, 2, dtype=torch.float64)
+    x[..., 0], x[..., 1] = 1.0, 2.0
+    weight = torch.ones(1, 1, 1, dtype=torch.float64, requires_grad=True)
+    x.requires_grad_()
+    reduced_gradient = torch.autograd.grad(factorized_attention(x, weight, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
+    direct = torch.autograd.grad(factorized_attention(x, weight.detach() * 0, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
+    # Windows of frames 0 and 1 take frame 0, the window of frame 2 takes frame 1: nothing reaches frame 2.
+    assert direct[0, 0, 0].abs().sum() > 0
+    assert torch.equal(reduced_gradient[0, 0, 2], torch.zeros(1, 2, dtype=torch.float64))
+    assert reduced_gradient[0, 0, 1].abs().sum() > 0
+
+
+def test_autocast_takes_the_type_of_the_region_and_leaves_float64_alone():
+    x, weight = make(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = factorized_attention(x, weight, ALL_POOLS)
+        double = factorized_attention(x.double(), weight.double(), ALL_POOLS)
+    assert double.dtype == torch.float64
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, factorized_attention(x.bfloat16(), weight.bfloat16(), ALL_POOLS))
+
+
+def test_torch_compile_takes_the_operator_in_one_graph():
+    x, weight = make(dtype=torch.float32)
+    compiled = torch.compile(lambda x, w: factorized_attention(x, w, ALL_POOLS), fullgraph=True, backend="aot_eager")
+    x.requires_grad_()
+    out = compiled(x, weight)
+    out.sum().backward()
+    torch.testing.assert_close(out, factorized_attention(x, weight, ALL_POOLS))
+
+
+def test_backends_say_in_words_what_is_usable():
+    assert backends()["reference"] == "usable"
+    assert set(backends()) == {"cuda", "cpu", "triton", "reference"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (dict(x=torch.zeros(2, 8, 4, 4)), r"x has shape \(2, 8, 4, 4\), but it must be \[batch, channels, frames"),
+        (dict(x=torch.zeros(1, 8, 2, 2, 2, dtype=torch.int64)), "x is torch.int64, but it must be a floating"),
+        (dict(weight=torch.zeros(4, 2, 7)), r"weight has shape \(4, 2, 7\), but it must be .* x has 8 channels"),
+        (dict(weight=torch.zeros(5, 2, 8)), r"weight has shape \(5, 2, 8\).* 1 to 4 paths"),
+        (dict(weight=torch.zeros(4, 2, 8).double()), "x is torch.float32 but weight is torch.float64"),
+        (dict(pools=[(1, 1, 1)]), "1 pool windows for 4 paths"),
+        (dict(pools=[(1, 1, 1)] * 3 + [(1, 2, 2)]), r"pool window \(1, 2, 2\) must be three odd positive"),
+        (dict(pools=[(1, 1, 1)] * 3 + [(1, 0, 1)]), r"pool window \(1, 0, 1\) must be three odd positive"),
+        (dict(pool="maxx"), "pool is 'maxx', but it must be max or avg; did you mean max"),
+        (dict(pool=("max", "avg")), "pool names 2 kinds for 4 paths"),
+        (dict(temperature=math.nan), "temperature is nan"),
+        (dict(backend="cud"), "backend is 'cud', but it must be .*; did you mean cuda"),
+        (dict(backend="triton"), "backend triton is not usable here: "),
+    ],
+)
+def test_bad_input_is_refused_with_its_value(change, sentence):
+    arguments = dict(x=torch.zeros(1, 8, 2, 2, 2), weight=torch.zeros(4, 2, 8), pools=ALL_POOLS) | change
+    with pytest.raises(InputError, match=sentence):
+        factorized_attention(**arguments)
