@@ -1,0 +1,273 @@
+"""Data sets of clips and the loaders that read them, in worker processes or in the main one.
+
+Whatever is random about a training clip is a function of (seed, epoch, draw), never of the process that reads it or of
+global random state: an epoch read again, with any number of workers, gives the same batches. Faults in the files travel
+from the workers as data and are raised, or warned about, in the main process, where a user sees them as one sentence.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames
+from strf_cuda.data.frames import read_frame
+from strf_cuda.data.sampler import ClipRequest, PersonClipSampler
+from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.errors import InputError
+
+
+class _ClipDataset(Dataset):
+    """Tracklets read as clips of one size."""
+
+    def __init__(self, tracklets: Sequence[Tracklet], height: int, width: int, frames: int):
+        if not tracklets:
+            raise InputError("there are no tracklets to read clips from: the list is empty")
+        for index, tracklet in enumerate(tracklets):
+            if len(tracklet) == 0:
+                raise InputError(
+                    f"tracklet {index} (person {tracklet.person_id}, camera {tracklet.camera_id}) has no frames: "
+                    "remove it from the data set"
+                )
+        self.tracklets = tracklets
+        self.height = height
+        self.width = width
+        self.frames = frames
+
+    def __getitems__(self, keys: list) -> list | InputError:
+        """Read a batch for a loader; a fault is returned, since raised in a worker it would come out as a traceback."""
+        try:
+            return [self[key] for key in keys]
+        except InputError as fault:
+            return fault
+
+    def _empty_clip(self) -> np.ndarray:
+        return np.empty((self.frames, self.height, self.width, 3), np.uint8)
+
+
+class TrainingClips(_ClipDataset):
+    """Random clips of tracklets, by the frame rules of `training_frames`.
+
+    `dataset[ClipRequest(tracklet, draw)]` is a dict with
+        clip: uint8 [frames, height, width, 3]
+        label: the person's position in `classes`
+        camera: the camera's number
+        index: the tracklet's index
+        skipped: a sentence for each frame that could not be read
+
+    Args:
+        stride: distance in frames between neighbouring frames of a clip.
+        seed, epoch: with the request's `draw`, all that the choice of frames depends on.
+        on_corrupt: what a frame that cannot be read does: "error" raises InputError; "skip" draws the clip anew from
+            the tracklet's other frames. No unreadable frame is remembered, or a clip would depend on what its worker
+            read before.
+
+    Attributes:
+        classes: the person ids in ascending order.
+
+    Raises:
+        InputError: an empty list, an empty tracklet; on reading, an unreadable frame, or with "skip" a tracklet that
+            has no other.
+    """
+
+    def __init__(
+        self,
+        tracklets: Sequence[Tracklet],
+        *,
+        height: int,
+        width: int,
+        frames: int,
+        stride: int,
+        seed: int,
+        epoch: int,
+        on_corrupt: Literal["error", "skip"] = "error",
+    ):
+        super().__init__(tracklets, height, width, frames)
+        self.classes = sorted({tracklet.person_id for tracklet in tracklets})
+        self._labels = {person: label for label, person in enumerate(self.classes)}
+        self._stride = stride
+        self._seed = seed
+        self._epoch = epoch
+        self._skip_corrupt = on_corrupt == "skip"
+
+    def __len__(self) -> int:
+        return len(self.tracklets)
+
+    def __getitem__(self, request: ClipRequest) -> dict[str, Any]:
+        tracklet = self.tracklets[request.tracklet]
+        random = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(self._epoch, request.draw)))
+        clip, skipped = self._draw_clip(tracklet, random)
+        return {
+            "clip": torch.from_numpy(clip),
+            "label": self._labels[tracklet.person_id],
+            "camera": tracklet.camera_id,
+            "index": request.tracklet,
+            "skipped": skipped,
+        }
+
+    def _draw_clip(self, tracklet: Tracklet, random: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+        clip = self._empty_clip()
+        skipped = []
+        candidates = np.arange(len(tracklet))
+        while len(candidates):
+            chosen = candidates[training_frames(len(candidates), self.frames, self._stride, random)]
+            for pixels, frame in zip(clip, chosen.tolist(), strict=True):
+                try:
+                    read_frame(tracklet.paths[frame], self.height, self.width, out=pixels)
+                except InputError as fault:
+                    if not self._skip_corrupt:
+                        raise
+                    skipped.append(str(fault))
+                    candidates = candidates[candidates != frame]
+                    break
+            else:
+                return clip, skipped
+        raise InputError(
+            f"none of the {len(tracklet)} frames of a tracklet of person {tracklet.person_id}, camera "
+            f"{tracklet.camera_id} can be read; one of them: {skipped[0]}"
+        )
+
+
+class EvaluationClips(_ClipDataset):
+    """All clips of all tracklets, in order, so that a batch may go across tracklets and long ones cost no more memory.
+
+    `dataset[i]` is (clip uint8 [frames, height, width, 3], index of its tracklet).
+
+    Args:
+        stride: see `evaluation_clips`; 1 is the paper's protocol.
+        shuffle_frames: permute the frames within each clip, the same way on every run: a control that keeps appearance
+            and destroys dynamics.
+
+    Raises:
+        InputError: an empty list, an empty tracklet; on reading, an unreadable frame.
+    """
+
+    def __init__(
+        self,
+        tracklets: Sequence[Tracklet],
+        *,
+        height: int,
+        width: int,
+        frames: int,
+        stride: int = 1,
+        shuffle_frames: bool = False,
+    ):
+        super().__init__(tracklets, height, width, frames)
+        self._stride = stride
+        self._shuffle_frames = shuffle_frames
+        self._ends = np.cumsum([clip_count(len(tracklet), frames) for tracklet in tracklets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        tracklet = self.tracklets[position]
+        clips = evaluation_clips(len(tracklet), self.frames, self._stride)
+        chosen = clips[index - self._ends[position]]  # counted from the tracklet's end
+        if self._shuffle_frames:
+            chosen = np.random.default_rng(index).permutation(chosen)
+        clip = self._empty_clip()
+        for pixels, frame in zip(clip, chosen.tolist(), strict=True):
+            read_frame(tracklet.paths[frame], self.height, self.width, out=pixels)
+        return torch.from_numpy(clip), position
+
+
+class ClipLoader(DataLoader):
+    """A DataLoader that raises the workers' faults here and warns, once for each frame, of those that were skipped."""
+
+    def __iter__(self) -> Iterator:
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise InputError(str(batch))
+            if isinstance(batch, dict):
+                for sentence in batch.pop("skipped"):
+                    _warn_once(sentence)
+            yield batch
+
+
+def training_loader(
+    tracklets: Sequence[Tracklet],
+    *,
+    people: int,
+    clips: int,
+    height: int,
+    width: int,
+    frames: int,
+    stride: int,
+    seed: int,
+    epoch: int,
+    workers: int,
+    on_corrupt: Literal["error", "skip"] = "error",
+) -> ClipLoader:
+    """Batches of one training epoch: people x clips random clips, see `PersonClipSampler` and `TrainingClips`.
+
+    Returns:
+        A loader of dicts with clip uint8 [people * clips, frames, height, width, 3] (the memory of a channels-last
+        float clip) and label, camera, index, each int64 [people * clips].
+
+    Raises:
+        InputError: as the sampler and the data set; an unreadable frame while iterating.
+    """
+    dataset = TrainingClips(
+        tracklets,
+        height=height,
+        width=width,
+        frames=frames,
+        stride=stride,
+        seed=seed,
+        epoch=epoch,
+        on_corrupt=on_corrupt,
+    )
+    sampler = PersonClipSampler([tracklet.person_id for tracklet in tracklets], people, clips, seed, epoch)
+    return ClipLoader(dataset, batch_sampler=sampler, collate_fn=_collate_training, **_loading(workers))
+
+
+def evaluation_loader(
+    tracklets: Sequence[Tracklet],
+    *,
+    batch_size: int,
+    height: int,
+    width: int,
+    frames: int,
+    workers: int,
+    stride: int = 1,
+    shuffle_frames: bool = False,
+) -> ClipLoader:
+    """All clips of the tracklets in order, `batch_size` at a time, see `EvaluationClips`.
+
+    Returns:
+        A loader of pairs (clips uint8 [batch, frames, height, width, 3], tracklet indexes int64 [batch]).
+
+    Raises:
+        InputError: as the data set; an unreadable frame while iterating.
+    """
+    dataset = EvaluationClips(
+        tracklets, height=height, width=width, frames=frames, stride=stride, shuffle_frames=shuffle_frames
+    )
+    return ClipLoader(dataset, batch_size=batch_size, collate_fn=_collate, **_loading(workers))
+
+
+def _loading(workers: int) -> dict[str, Any]:
+    # a generator of its own, or starting an epoch would draw from torch's global one
+    return {"num_workers": workers, "pin_memory": torch.cuda.is_available(), "generator": torch.Generator()}
+
+
+def _collate(samples: list | InputError) -> Any:
+    return samples if isinstance(samples, InputError) else default_collate(samples)
+
+
+def _collate_training(samples: list[dict] | InputError) -> dict | InputError:
+    if isinstance(samples, InputError):
+        return samples
+    skipped = [sentence for sample in samples for sentence in sample.pop("skipped")]
+    return {**default_collate(samples), "skipped": skipped}
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    warnings.warn(f"{sentence} (skipped: another frame of the tracklet was drawn)", stacklevel=2)
