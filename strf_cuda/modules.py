@@ -130,7 +130,8 @@ class NonLocalBlock(nn.Module):
     """The embedded-Gaussian non-local block (Wang et al., CVPR 2018) as video re-ID code bases insert it.
 
     Inner channels C/2; g, theta, phi and the output are 1x1x1 convolutions with bias; spatial max-pool 2x2 after g
-    and phi; soft-max without scaling; the last BatchNorm starts at zero, so the block starts as the identity.
+    and phi, where the map is that large; soft-max without scaling; the last BatchNorm starts at zero, so the block
+    starts as the identity.
     """
 
     def __init__(self, channels: int):
@@ -147,10 +148,11 @@ class NonLocalBlock(nn.Module):
         nn.init.zeros_(self.norm.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [B, C, T, H, W] to the same shape; height and width at least 2."""
+        """Maps [B, C, T, H, W] to the same shape."""
+        pool = (1, min(2, x.shape[3]), min(2, x.shape[4]))
         query = self.theta(x).flatten(2).mT  # [B, T*H*W, C/2]
-        key = F.max_pool3d(self.phi(x), (1, 2, 2)).flatten(2).mT  # [B, T*H*W/4, C/2]
-        value = F.max_pool3d(self.g(x), (1, 2, 2)).flatten(2).mT
+        key = F.max_pool3d(self.phi(x), pool).flatten(2).mT  # [B, T*H*W/4, C/2]
+        value = F.max_pool3d(self.g(x), pool).flatten(2).mT
         y = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.norm(self.out(y.mT.unflatten(2, x.shape[2:])))
 

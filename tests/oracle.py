@@ -1,4 +1,4 @@
-"""The operator once more, in NumPy and plain loops, straight from the paper: what the reference backend is held against."""
+"""The operator a second time, in NumPy and plain loops, straight from the paper."""
 
 import numpy as np
 

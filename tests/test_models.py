@@ -1,0 +1,280 @@
+"""The models: parameter counts, the folded frames against plain Conv3d, where units stand, and weights from files."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import plain_resnet
+from strf_cuda import STRF, InputError
+from strf_cuda.models import create_model, insert_units, load_imagenet_weights
+from strf_cuda.models.blocks import KINDS
+from strf_cuda.models.frames import TemporalConv, channels_last, fold, unfold
+from strf_cuda.modules import GramUnit, NonLocalBlock
+
+DEPTH = (2, 3, 3, 2)
+
+
+def small(kind="p3dc", seed=0, **options):
+    """A narrow model whose every weight is random, so that nothing is hidden behind a zero."""
+    torch.manual_seed(seed)
+    model = create_model(kind, 7, **{"width": 16, "depth": DEPTH, **options}).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            tensor.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+        elif "temporal" in name or "norm.weight" in name:
+            tensor.normal_(0, 0.2)
+    return model
+
+
+def clips(batch=2, frames=3, height=64, width=32):
+    return torch.randn(batch, 3, frames, height, width, generator=torch.Generator().manual_seed(3))
+
+
+def units_of(model):
+    return {name: m for name, m in model.named_modules() if isinstance(m, (STRF, GramUnit, NonLocalBlock))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "parameters"),
+    [
+        ("c2d", None, 24_792_753),
+        ("c2d", "nonlocal", 32_151_217),
+        ("i3d", None, 28_921_521),
+        ("i3d", "strf", 28_978_865),
+        ("p3da", None, 25_480_881),
+        ("p3da", "strf", 25_538_225),
+        ("p3db", None, 25_480_881),
+        ("p3db", "strf", 25_538_225),
+        ("p3dc", None, 25_480_881),
+        ("p3dc", "strf", 25_538_225),
+    ],
+)
+def test_parameter_counts_are_those_of_table_2(kind, unit, parameters):
+    with torch.device("meta"):
+        model = create_model(kind, 625, unit=unit)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_the_command_prints_our_counts_beside_the_papers():
+    run = subprocess.run([sys.executable, "-m", "strf_cuda.models"], capture_output=True, text=True, check=True)
+    lines = [line.split() for line in run.stdout.splitlines()]
+    assert ["P3DC", "25,480,881", "25.481", "25.48"] in lines
+    assert ["+", "STRF", "28,978,865", "28.979", "28.97"] in lines
+    assert ["+", "non-local", "32,151,217", "32.151", "-"] in lines
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "options", [dict(unit=None), dict(), dict(placement="spatial"), dict(unit="nonlocal")], ids=str
+)
+@pytest.mark.parametrize("as_channels_last", [False, True])
+def test_folded_frames_equal_plain_conv3d(kind, options, as_channels_last):
+    model = small(kind, **options).double()
+    x = clips().double()
+    units = {name.removesuffix(".unit"): unit for name, unit in units_of(model).items()} | {"kind": kind}
+    expected = plain_resnet.features(model.state_dict(), x, DEPTH, units)
+    with torch.no_grad():
+        out = model(channels_last(x) if as_channels_last else x)
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_plain_formulation_has_units_to_compare():
+    assert len(units_of(small())) == 4
+    assert len(units_of(small(unit="nonlocal"))) == 2
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_temporal_convolution_equals_conv3d_with_gradients(stride):
+    torch.manual_seed(0)
+    conv, x = TemporalConv(4, stride).double(), torch.randn(2, 4, 5, 6, 3, dtype=torch.float64)
+    results = []
+    for function in (conv, lambda y: torch.nn.functional.conv3d(y, conv.weight, None, conv.stride, conv.padding)):
+        leaf = channels_last(x).clone().requires_grad_()
+        out = function(leaf)
+        results.append((out, *torch.autograd.grad(out.square().sum(), (leaf, conv.weight))))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_folding_a_channels_last_clip_is_a_view():
+    x = channels_last(clips())
+    frames = fold(x)
+    assert frames.data_ptr() == x.data_ptr() and frames.is_contiguous(memory_format=torch.channels_last)
+    assert unfold(frames, 3).data_ptr() == x.data_ptr() and torch.equal(unfold(frames, 3), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layer_keeps_the_channels_last_memory(kind):
+    model, strides = small(kind), []
+    for module in model.modules():
+        if hasattr(module, "in_channels") or isinstance(module, STRF):
+            module.register_forward_hook(lambda m, i, o: strides.append(channels_last(o).data_ptr() == o.data_ptr()))
+    model(clips())
+    assert strides and all(strides)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_starts_as_c2d_with_the_same_image_weights(kind, tmp_path):
+    image = small("c2d", unit=None, seed=1)
+    save_file({k: v for k, v in image.state_dict().items() if "classifier" not in k and "feature" not in k},
+              tmp_path / "image.safetensors")  # fmt: skip
+    model = small(kind, unit=None, seed=2)
+    load_imagenet_weights(model, str(tmp_path / "image.safetensors"))
+    torch.testing.assert_close(model.feature_maps(clips()), image.feature_maps(clips()), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fresh_temporal_block_starts_as_its_spatial_half():
+    torch.manual_seed(0)
+    for kind in ("p3da", "p3db", "p3dc"):
+        block = create_model(kind, 3, unit=None, width=16, depth=DEPTH).layer2[0]
+        x = torch.randn(2, 32, 3, 8, 4)
+        torch.testing.assert_close(block._middle(x), block.conv2(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        (dict(), ["layer2.0.temporal", "layer2.2.temporal", "layer3.0.temporal", "layer3.2.temporal"]),
+        (dict(placement="spatial", stages=(3,)), ["layer3.0.conv2", "layer3.2.conv2"]),
+        (dict(stages=(1, 4)), ["layer1.0.temporal", "layer4.0.temporal"]),
+        (dict(kind="i3d", stages=(2,)), ["layer2.0.conv2", "layer2.2.conv2"]),
+        (dict(unit=None), []),
+    ],
+)
+def test_units_stand_where_the_paper_puts_them(options, places):
+    model = small(**options)
+    assert sorted(name.removesuffix(".unit") for name in units_of(model)) == places
+
+
+def test_full_size_units_are_in_blocks_0_2_and_0_2_4_and_non_local_blocks_follow_1_3_and_1_3_5():
+    with torch.device("meta"):
+        strf, nonlocal_ = create_model("p3dc", 10), create_model("c2d", 10, unit="nonlocal")
+    assert [n for n in units_of(strf)] == [
+        f"layer{s}.{b}.temporal.unit" for s, b in ((2, 0), (2, 2), (3, 0), (3, 2), (3, 4))
+    ]
+    assert [n for n in units_of(nonlocal_)] == [
+        f"layer{s}.{b}.appended" for s, b in ((2, 1), (2, 3), (3, 1), (3, 3), (3, 5))
+    ]
+
+
+def test_training_returns_logits_and_features_and_evaluation_features():
+    model = small()
+    assert model(clips()).shape == (2, model.feature_size) == (2, 512)
+    logits, features = model.train()(clips())
+    assert logits.shape == (2, 7) and features.shape == (2, 512)
+
+
+def test_units_can_stand_in_a_model_that_is_not_ours():
+    monai_nets = pytest.importorskip("monai.networks.nets")
+    torch.manual_seed(0)
+    model = monai_nets.resnet18(spatial_dims=3, n_input_channels=3, num_classes=5).eval()
+    x = torch.randn(2, 3, 8, 32, 32)
+    keys, before = set(model.state_dict()), model(x)
+    unit = STRF(128)
+    insert_units(model, {"layer2.1.conv1": unit, "layer3.0.conv1": STRF(128)})
+    seen = []
+    unit.register_forward_hook(lambda m, inputs, output: seen.append((inputs[0], output)))
+    model.layer2[1].conv1.register_forward_pre_hook(lambda m, inputs: seen.append(inputs))
+    after = model(x)
+    assert torch.equal(seen[1][0], seen[0][1]) and not torch.equal(after, before)
+    assert set(model.state_dict()) - keys == {"layer2.1.conv1.unit.weight", "layer3.0.conv1.unit.weight"}
+    after.sum().backward()
+    assert unit.weight.grad.abs().sum() > 0
+
+
+def test_a_model_with_units_can_be_copied_pickled_and_compiled():
+    model, x = small(), clips()
+    expected = model(x)
+    buffer = io.BytesIO(pickle.dumps(model))
+    for other in (copy.deepcopy(model), pickle.load(buffer)):
+        assert torch.equal(other(x), expected)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        ({"layer2.0.con2": STRF(32)}, "no layer 'layer2.0.con2'; did you mean layer2.0.con"),
+        ({"layer2.0.bn2": STRF(32)}, "layer 'layer2.0.bn2' is a FrameBatchNorm2d, but a unit stands in front"),
+        ({"layer2.0.conv2": STRF(64)}, "takes 32 channels, but the unit for it has 64"),
+        ({"layer2.0.temporal": STRF(32)}, "'layer2.0.temporal' already has a unit"),
+    ],
+)
+def test_wrong_places_for_units_are_named_and_change_nothing(units, sentence):
+    model = small()
+    before = len(units_of(model))
+    with pytest.raises(InputError, match=sentence):
+        insert_units(model, {"layer4.0.conv2": STRF(128), **units})
+    assert len(units_of(model)) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (dict(kind="p3d"), "kind is 'p3d', but it must be one of c2d, .*; did you mean p3d"),
+        (dict(unit="strff"), "unit is 'strff', .*; did you mean strf"),
+        (dict(placement="time"), "placement is 'time'"),
+        (dict(stages=(2, 5)), r"stages are \(2, 5\)"),
+        (dict(depth=(1, 1, 1)), r"depth is \(1, 1, 1\)"),
+        (dict(width=8), "16 channels are not divisible by the reduction 32"),
+    ],
+)
+def test_bad_model_options_are_refused_with_their_value(options, sentence):
+    options = {"width": 16, "depth": DEPTH, "unit_options": {"reduction": 32}} | options
+    with pytest.raises(InputError, match=sentence):
+        create_model(options.pop("kind", "p3dc"), 5, **options)
+
+
+@pytest.fixture
+def image_weights():
+    """A state dict with torchvision's names, classifier included."""
+    state = small("c2d", unit=None).state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith(("classifier", "feature_norm"))}
+    return state | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+
+
+def test_weights_without_batch_counters_load_as_old_torchvision_files_have_none(image_weights, tmp_path):
+    state = {k: v for k, v in image_weights.items() if "num_batches" not in k}
+    torch.save(state, tmp_path / "old.pth")
+    model = small("p3da", seed=5)
+    load_imagenet_weights(model, str(tmp_path / "old.pth"))
+    assert torch.equal(model.layer3[0].conv2.weight, state["layer3.0.conv2.weight"])
+    assert torch.equal(model.layer2[0].temporal.weight[:, :, 1, 0, 0], torch.eye(32))
+
+
+def test_wrong_weights_are_refused_and_the_entry_is_named(image_weights, tmp_path):
+    model, path = small(), tmp_path / "weights.pth"
+
+    def refusal(state):
+        torch.save(state, path)
+        with pytest.raises(InputError) as error:
+            load_imagenet_weights(model, str(path))
+        return str(error.value)
+
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    name = "layer2.0.conv2.weight"
+    assert refusal({k: v for k, v in image_weights.items() if k != name}) == f"{path} lacks the entry {name}"
+    assert refusal(image_weights | {"layer9.w": torch.zeros(1)}) == f"{path} has an unexpected entry layer9.w"
+    assert "(3, 3), but the model needs (32, 32, 3, 3)" in refusal(image_weights | {name: torch.zeros(3, 3)})
+    assert "does not hold a state dict" in refusal([1, 2])
+    path.write_bytes(b"no zip file")
+    with pytest.raises(InputError, match="cannot read the weights file"):
+        load_imagenet_weights(model, str(path))
+    with pytest.raises(InputError, match="there is no weights file /no/such"):
+        load_imagenet_weights(model, "/no/such.pth")
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="needs huggingface_hub; install it or give a weights file"):
+        load_imagenet_weights(small(), "imagenet")
