@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from images import noise_jpeg
 from PIL import Image
 
+from images import noise_jpeg
 from strf_cuda.data.frames import read_frame
 from strf_cuda.errors import InputError
 
@@ -64,7 +64,7 @@ def test_a_palette_becomes_rgb(tmp_path):
 
 def test_sixteen_bit_pictures_are_refused(tmp_path):
     path = save(Image.fromarray(np.full((64, 32), 3000, np.uint16)), tmp_path / "deep.png")
-    with pytest.raises(InputError, match="deep.png has more than 8 bits"):
+    with pytest.raises(InputError, match=r"deep.png has more than 8 bits"):
         read_frame(path, 64, 32)
 
 
@@ -99,19 +99,19 @@ def test_a_truncated_png_is_refused(tmp_path):
     path = tmp_path / "frame.png"
     save(Image.fromarray(pixels), path)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(InputError, match="frame.png is damaged"):
+    with pytest.raises(InputError, match=r"frame.png is damaged"):
         read_frame(str(path), 64, 32)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(InputError, match="absent.jpg cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"absent.jpg cannot be read: No such file"):
         read_frame(str(tmp_path / "absent.jpg"), 64, 32)
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
         read_frame(str(tmp_path), 64, 32)
 
 
 def test_a_picture_beyond_the_size_limit_is_refused(tmp_path, monkeypatch):
     path = save(Image.new("RGB", (32, 64), RGB), tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 64 // 2 - 1)
-    with pytest.raises(InputError, match="large.png is too large"):
+    with pytest.raises(InputError, match=r"large.png is too large"):
         read_frame(path, 64, 32)

@@ -80,7 +80,7 @@ def test_one_tracklet_is_repeated():
 
 
 def test_too_few_persons_are_refused_with_both_numbers():
-    with pytest.raises(InputError, match="batch of 8 people needs .* at least 8 persons .* there are 3"):
+    with pytest.raises(InputError, match=r"batch of 8 people needs .* at least 8 persons .* there are 3"):
         make_sampler([40, 40, 40], 8, 4)
 
 
