@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet
-from strf_cuda.errors import InputError
+from strf_cuda.errors import InputError, nearest
 
 AVERAGE_PRECISIONS = ("standard", "trapezoid")
 REPORTED_RANKS = (1, 5, 10, 20)
@@ -37,8 +37,8 @@ class RankingResult:
         rule: the average precision used, "standard" or "trapezoid".
     """
 
-    mAP: float  # noqa: N815, the field's own spelling
-    mINP: float  # noqa: N815
+    mAP: float
+    mINP: float
     cmc: np.ndarray
     valid_queries: int
     average_precision: np.ndarray
@@ -125,7 +125,8 @@ def evaluate_ranking(
     """
     if average_precision not in AVERAGE_PRECISIONS:
         raise InputError(
-            f"average_precision must be one of {', '.join(AVERAGE_PRECISIONS)}, but is {average_precision!r}."
+            f"average_precision is {average_precision!r}, but it must be {' or '.join(AVERAGE_PRECISIONS)}"
+            f"{nearest(str(average_precision), AVERAGE_PRECISIONS)}"
         )
     table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     precision = np.full(table.queries, np.nan)
@@ -165,13 +166,13 @@ def top_matches(
         Gallery indices [Q, k], nearest first; -1 where fewer than k are left.
     """
     table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
-    nearest = np.full((table.queries, k), -1, dtype=np.int64)
+    matches = np.full((table.queries, k), -1, dtype=np.int64)
     for start, order, _, kept in table.chunks():
         kept = np.take_along_axis(kept, order, axis=1)
         rank = np.cumsum(kept, axis=1, dtype=np.int32)
         query, position = np.nonzero(kept & (rank <= k))
-        nearest[start + query, rank[query, position] - 1] = order[query, position]
-    return nearest
+        matches[start + query, rank[query, position] - 1] = order[query, position]
+    return matches
 
 
 def rank_within_group(
@@ -195,7 +196,7 @@ def rank_within_group(
     if (len(query_groups), len(gallery_groups)) != (table.queries, table.gallery):
         raise InputError(
             f"distances are {table.queries} x {table.gallery}, but there are {len(query_groups)} query groups and "
-            f"{len(gallery_groups)} gallery groups."
+            f"{len(gallery_groups)} gallery groups"
         )
     groups = np.array([-1 if group is None else group for group in gallery_groups], dtype=np.int64)
     right, chances, unmatched = [], [], 0
@@ -207,8 +208,8 @@ def rank_within_group(
         if not own.any():
             unmatched += 1
             continue
-        nearest = np.argmin(table.distances[query, candidates])
-        right.append(own[nearest])
+        first = np.argmin(table.distances[query, candidates])
+        right.append(own[first])
         chances.append(own.mean())
     return GroupResult(_mean(right), len(right), _mean(chances), unmatched)
 
@@ -269,12 +270,12 @@ class _Table:
     def __init__(self, distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
         distances = np.asarray(distances)
         if distances.ndim != 2:
-            raise InputError(f"distances must be queries x gallery, but their shape is {list(distances.shape)}.")
+            raise InputError(f"distances must be queries x gallery, but their shape is {list(distances.shape)}")
         self.queries, self.gallery = distances.shape
         if not self.queries or not self.gallery:
             raise InputError(
-                f"A ranking needs at least one query and one gallery tracklet, but distances are "
-                f"{self.queries} x {self.gallery}."
+                f"a ranking needs at least one query and one gallery tracklet, but distances are "
+                f"{self.queries} x {self.gallery}"
             )
         self.query_ids = _labels("query_ids", query_ids, self.queries, "queries")
         self.gallery_ids = _labels("gallery_ids", gallery_ids, self.gallery, "gallery tracklets")
@@ -290,8 +291,8 @@ class _Table:
             if len(wrong):
                 query, gallery = wrong[0]
                 raise InputError(
-                    f"The distance of query {rows.start + query} to gallery tracklet {gallery} is not a number: "
-                    "look for NaN among the features."
+                    f"the distance of query {rows.start + query} to gallery tracklet {gallery} is not a number: "
+                    "look for NaN among the features"
                 )
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
@@ -321,9 +322,9 @@ def _stable_order(distances: np.ndarray) -> np.ndarray:
 def _labels(name: str, values: Sequence[int], count: int, what: str) -> np.ndarray:
     labels = np.asarray(values)
     if labels.shape != (count,):
-        raise InputError(f"distances have {count} {what}, but the shape of {name} is {list(labels.shape)}.")
+        raise InputError(f"distances have {count} {what}, but the shape of {name} is {list(labels.shape)}")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{name} must be whole numbers, but are of type {labels.dtype}.")
+        raise InputError(f"{name} must be whole numbers, but are of type {labels.dtype}")
     return labels
 
 

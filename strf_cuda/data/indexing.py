@@ -83,9 +83,9 @@ def existing_root(root: str | os.PathLike, what: str) -> Path:
     """
     path = Path(root).expanduser()
     if not path.exists():
-        raise InputError(f"The {what} folder {path} does not exist: give the folder that holds the data set.")
+        raise InputError(f"the {what} folder {path} does not exist: give the folder that holds the data set")
     if not path.is_dir():
-        raise InputError(f"{path} is a file: give the folder that holds the {what} data set.")
+        raise InputError(f"{path} is a file: give the folder that holds the {what} data set")
     return path
 
 

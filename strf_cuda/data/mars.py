@@ -101,7 +101,7 @@ class MARS(TrackletDataset):
 def read_split(root: Path, name: str) -> Split:
     """Reads and checks bbox_<name> and its two info files."""
     if not (root / f"bbox_{name}").is_dir():
-        raise InputError(f"{root} has no folder bbox_{name}: it is not in the layout of MARS.")
+        raise InputError(f"{root} has no folder bbox_{name}: it is not in the layout of MARS")
     rows = read_rows(root, name)
     frames = read_names(root, name)
     split = Split(name, frames, rows)
@@ -114,7 +114,7 @@ def read_split(root: Path, name: str) -> Split:
         file = frames[missing[0]].decode()
         raise InputError(
             f"bbox_{name}/{file[:4]}/{file} is listed in info/{name}_name.txt and does not exist in "
-            f"{root}{and_more(len(missing))}: unpack the archive again."
+            f"{root}{and_more(len(missing))}: unpack the archive again"
         )
     return split
 
@@ -125,9 +125,9 @@ def read_names(root: Path, name: str) -> np.ndarray:
     try:
         lines = path.read_bytes().split()
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: MARS needs its official info folder beside bbox_{name}.") from None
+        raise InputError(f"{path} does not exist: MARS needs its official info folder beside bbox_{name}") from None
     if not lines:
-        raise InputError(f"{path} is empty: it must list the frames of bbox_{name}, one a line.")
+        raise InputError(f"{path} is empty: it must list the frames of bbox_{name}, one a line")
     return np.array(lines, dtype=np.bytes_)
 
 
@@ -137,19 +137,22 @@ def read_matrix(root: Path, file: str, variable: str) -> np.ndarray:
 
     path = root / "info" / file
     if not path.exists():
-        raise InputError(f"{path} does not exist: MARS needs its official info folder.")
+        raise InputError(f"{path} does not exist: MARS needs its official info folder")
     try:
         contents = loadmat(path)
     except Exception as error:  # scipy raises a different type for every way in which a file can be damaged
-        raise InputError(f"{path} cannot be read as a MATLAB file: {error}.") from error
+        raise InputError(f"{path} cannot be read as a MATLAB file: {' '.join(str(error).split())}") from error
     if variable not in contents:
         found = ", ".join(key for key in contents if not key.startswith("__")) or "nothing"
-        raise InputError(f"{path} must hold the variable {variable}, but holds {found}.")
+        raise InputError(f"{path} must hold the variable {variable}, but holds {found}")
     matrix = contents[variable]
-    if not np.issubdtype(matrix.dtype, np.number) or not np.array_equal(matrix, np.round(matrix)):
-        raise InputError(f"{variable} in {path} must hold whole numbers, but is of type {matrix.dtype}.")
+    if not np.issubdtype(matrix.dtype, np.number):
+        raise InputError(f"{variable} in {path} must hold whole numbers, but is of type {matrix.dtype}")
+    broken = matrix[matrix != np.round(matrix)]
+    if len(broken):
+        raise InputError(f"{variable} in {path} must hold whole numbers, but holds {broken[0]}{and_more(len(broken))}")
     if not matrix.size:
-        raise InputError(f"{variable} in {path} is empty.")
+        raise InputError(f"{variable} in {path} is empty")
     return matrix.astype(np.int64)
 
 
@@ -160,7 +163,7 @@ def read_rows(root: Path, name: str) -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise InputError(
             f"{root / 'info' / file} must have the columns first frame, last frame, person and camera, "
-            f"but its shape is {list(rows.shape)}."
+            f"but its shape is {list(rows.shape)}"
         )
     return rows
 
@@ -173,16 +176,16 @@ def read_queries(root: Path, test: Split) -> list[int]:
     if len(outside):
         raise InputError(
             f"info/query_IDX.mat points at row {outside[0]}{and_more(len(outside))}, but "
-            f"info/tracks_test_info.mat has the rows 1 to {count:,}."
+            f"info/tracks_test_info.mat has the rows 1 to {count:,}"
         )
     repeated = [row for row, times in Counter(queries.tolist()).items() if times > 1]
     if repeated:
-        raise InputError(f"info/query_IDX.mat lists row {repeated[0]} twice{and_more(len(repeated))}.")
+        raise InputError(f"info/query_IDX.mat lists row {repeated[0]} twice{and_more(len(repeated))}")
     nobody = queries[test.rows[queries - 1, 2] <= DISTRACTOR_PERSON]
     if len(nobody):
         raise InputError(
             f"info/query_IDX.mat makes a query of row {nobody[0]}{and_more(len(nobody))}, which is person "
-            f"{test.rows[nobody[0] - 1, 2]}: junk and distractors have no match."
+            f"{test.rows[nobody[0] - 1, 2]}: junk and distractors have no match"
         )
     return (queries - 1).tolist()
 
@@ -212,8 +215,8 @@ def parse_names(names: np.ndarray, source: Path) -> tuple[np.ndarray, np.ndarray
     bad = np.flatnonzero(~good)
     if len(bad):
         raise InputError(
-            f"Line {bad[0] + 1} of {source} is {names[bad[0]].decode(errors='replace')!r}{and_more(len(bad))}, not a "
-            f"name like {NAME_EXAMPLE} with a camera from 1 to 6."
+            f"line {bad[0] + 1} of {source} is {names[bad[0]].decode(errors='replace')!r}{and_more(len(bad))}, not a "
+            f"name like {NAME_EXAMPLE} with a camera from 1 to 6"
         )
     person = values[:, :4] @ np.array([1000, 100, 10, 1])
     return np.where(junk, JUNK_PERSON, person), values[:, 5]
@@ -227,15 +230,15 @@ def check_rows(split: Split, person: np.ndarray, camera: np.ndarray) -> None:
     if len(empty):
         row = empty[0]
         raise InputError(
-            f"Row {row + 1} of {source} is an empty tracklet, from frame {first[row]} to {last[row]}"
-            f"{and_more(len(empty))}."
+            f"row {row + 1} of {source} is an empty tracklet, from frame {first[row]} to {last[row]}"
+            f"{and_more(len(empty))}"
         )
     outside = np.flatnonzero((first < 1) | (last > len(split.frames)))
     if len(outside):
         row = outside[0]
         raise InputError(
-            f"Row {row + 1} of {source} runs from frame {first[row]} to {last[row]}{and_more(len(outside))}, but "
-            f"info/{split.name}_name.txt has the frames 1 to {len(split.frames):,}."
+            f"row {row + 1} of {source} runs from frame {first[row]} to {last[row]}{and_more(len(outside))}, but "
+            f"info/{split.name}_name.txt has the frames 1 to {len(split.frames):,}"
         )
     people = split.rows[:, 2]
     lowest = 1 if split.name == "train" else JUNK_PERSON
@@ -243,8 +246,8 @@ def check_rows(split: Split, person: np.ndarray, camera: np.ndarray) -> None:
     if len(unknown):
         row = unknown[0]
         raise InputError(
-            f"Row {row + 1} of {source} is person {people[row]}{and_more(len(unknown))}: "
-            f"people in the {split.name} split are numbered from {lowest}."
+            f"row {row + 1} of {source} is person {people[row]}{and_more(len(unknown))}: "
+            f"people in the {split.name} split are numbered from {lowest}"
         )
 
     lengths = split.lengths
@@ -259,9 +262,9 @@ def check_rows(split: Split, person: np.ndarray, camera: np.ndarray) -> None:
         if len(wrong):
             row = row_of[wrong[0]]
             raise InputError(
-                f"Row {row + 1} of {source} says {what} {split.rows[row, column]}, but its frame "
+                f"row {row + 1} of {source} says {what} {split.rows[row, column]}, but its frame "
                 f"{split.frames[frame[wrong[0]]].decode()} is of {what} {named[frame[wrong[0]]]}"
-                f"{and_more(len(wrong))}."
+                f"{and_more(len(wrong))}"
             )
 
 
@@ -285,29 +288,29 @@ def read_challenges(root: Path, split: Split) -> dict[int, tuple[str, int | None
     if not path.exists():
         return {}
     challenges = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         if header != ["split", "row", "challenge", "group"]:
-            raise InputError(f"{path} must begin with split,row,challenge,group, but begins with {','.join(header)!r}.")
+            raise InputError(f"{path} must begin with split,row,challenge,group, but begins with {','.join(header)!r}")
         for fields in reader:
-            line = f"Line {reader.line_num} of {path}"
+            line = f"line {reader.line_num} of {path}"
             try:
                 name, row_text, challenge, group_text = fields
                 row, group = int(row_text), int(group_text) if group_text else None
             except ValueError:
                 raise InputError(
                     f"{line} is {','.join(fields)!r}: it must hold a split, a row number, a challenge, and a group "
-                    "number or nothing."
+                    "number or nothing"
                 ) from None
             if name not in ("train", "test"):
-                raise InputError(f"{line} names the split {name!r}: it must be train or test.")
+                raise InputError(f"{line} names the split {name!r}: it must be train or test")
             if name != split.name:
                 continue
             if not 1 <= row <= len(split.rows):
-                raise InputError(f"{line} names row {row}, but the {name} split has the rows 1 to {len(split.rows):,}.")
+                raise InputError(f"{line} names row {row}, but the {name} split has the rows 1 to {len(split.rows):,}")
             if row - 1 in challenges:
-                raise InputError(f"{line} names row {row} of the {name} split a second time.")
+                raise InputError(f"{line} names row {row} of the {name} split a second time")
             challenges[row - 1] = (challenge, group)
     return challenges
 
@@ -356,7 +359,7 @@ def completeness_notes(root: Path, train: Split, test: Split, queries: list[int]
             name = differing[0]
             raise InputError(
                 f"{root} looks like the complete MARS, but its number of {name} is {counts[name]:,} instead of "
-                f"{OFFICIAL_COUNTS[name]:,}{and_more(len(differing))}: compare its info folder with the official one."
+                f"{OFFICIAL_COUNTS[name]:,}{and_more(len(differing))}: compare its info folder with the official one"
             )
         return []
     shares = [

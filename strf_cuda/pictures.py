@@ -1,0 +1,156 @@
+"""Pictures of rankings: queries with their nearest gallery tracklets, as in Figure 4 of the paper's supplement.
+
+One row a query. Right answers are framed green and carry a tick, wrong ones are framed red and carry a cross, so that
+the picture can be read without telling green from red. Labels are blue: person and camera.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from strf_cuda.data.frames import read_frame
+from strf_cuda.data.tracklets import DISTRACTOR_PERSON, Tracklet
+from strf_cuda.errors import InputError
+
+FRAME_HEIGHT, FRAME_WIDTH = 192, 96
+BORDER = 5
+GAP = 12
+QUERY_GAP = 34
+LABEL_HEIGHT = 40
+MARGIN = 24
+TITLE_HEIGHT = 34
+BADGE = 11
+LEGEND_HEIGHT = 22
+
+WHITE, INK, GREY = (255, 255, 255), (40, 40, 46), (118, 118, 126)
+GREEN, RED, BLUE, QUERY_FRAME = (23, 138, 63), (208, 44, 44), (28, 84, 190), (40, 40, 46)
+
+
+def draw_rankings(
+    queries: Sequence[Tracklet],
+    gallery: Sequence[Tracklet],
+    ranking: np.ndarray,
+    path: str | os.PathLike,
+    *,
+    distances: np.ndarray | None = None,
+    person_names: Mapping[int, str] | None = None,
+    camera_names: Mapping[int, str] | None = None,
+) -> None:
+    """Writes a PNG with one row a query and its ranked answers beside it; the middle frame stands for a tracklet.
+
+    The file appears whole: it is written under a temporary name and renamed.
+
+    Args:
+        queries: the Q queries to draw, from top to bottom.
+        gallery: what `ranking` points into.
+        ranking: gallery indices [Q, k] without junk, nearest first, -1 for none (`strf_cuda.metrics.top_matches`).
+        path: the PNG file; its folder is made if need be.
+        distances: [Q, k], written under the answers when given.
+        person_names, camera_names: names by number, for data sets that have them.
+
+    Raises:
+        InputError: there is nothing to draw, the shapes disagree, or a frame cannot be read.
+    """
+    ranking = np.asarray(ranking)
+    if ranking.ndim != 2 or ranking.shape[0] != len(queries) or not ranking.size:
+        raise InputError(
+            f"the ranking's shape is {list(ranking.shape)}, but it must be {len(queries)} queries x at least one answer"
+        )
+    if distances is not None and np.shape(distances) != ranking.shape:
+        raise InputError(f"distances are {list(np.shape(distances))}, but the ranking is {list(ranking.shape)}")
+
+    cell = FRAME_WIDTH + 2 * BORDER
+    row_height = FRAME_HEIGHT + 2 * BORDER + LABEL_HEIGHT + GAP
+    answers_left = MARGIN + cell + QUERY_GAP
+    width = answers_left + ranking.shape[1] * (cell + GAP) - GAP + MARGIN
+    height = MARGIN + TITLE_HEIGHT + len(queries) * row_height + LEGEND_HEIGHT + MARGIN
+    canvas = Image.new("RGB", (width, height), WHITE)
+    draw = ImageDraw.Draw(canvas)
+
+    heading = ImageFont.load_default(17)
+    draw.text((MARGIN + cell / 2, MARGIN + 8), "query", INK, heading, anchor="mm")
+    for rank in range(ranking.shape[1]):
+        middle = answers_left + rank * (cell + GAP) + cell / 2
+        draw.text((middle, MARGIN + 8), str(rank + 1), INK, heading, anchor="mm")
+
+    top = MARGIN + TITLE_HEIGHT
+    for row, query in enumerate(queries):
+        label = _label(query, person_names, camera_names)
+        _draw_tracklet(canvas, MARGIN, top, query, QUERY_FRAME, label, query.challenge or "")
+        line = answers_left - QUERY_GAP // 2
+        draw.line([(line, top), (line, top + FRAME_HEIGHT + 2 * BORDER)], (216, 216, 222), 2)
+        for rank, index in enumerate(ranking[row]):
+            if index < 0:
+                continue
+            left = answers_left + rank * (cell + GAP)
+            answer = gallery[index]
+            right = answer.person_id == query.person_id
+            label = _label(answer, person_names, camera_names)
+            note = "" if distances is None else f"{distances[row][rank]:.3f}"
+            _draw_tracklet(canvas, left, top, answer, GREEN if right else RED, label, note)
+            _draw_badge(draw, left + cell - BORDER - BADGE - 3, top + BORDER + BADGE + 3, right)
+        top += row_height
+    legend = "person / camera" + ("" if distances is None else ", and the distance to the query")
+    legend += "; green with a tick: the query's person; red with a cross: somebody else"
+    draw.text(
+        (MARGIN, top + LEGEND_HEIGHT / 2),
+        _fitted(legend, 13, width - 2 * MARGIN),
+        GREY,
+        ImageFont.load_default(13),
+        anchor="lm",
+    )
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        canvas.save(temporary, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _draw_tracklet(
+    canvas: Image.Image, left: int, top: int, tracklet: Tracklet, colour: tuple[int, int, int], label: str, note: str
+) -> None:
+    """A framed picture of the tracklet, its label in blue, and a grey note under that."""
+    draw = ImageDraw.Draw(canvas)
+    cell = FRAME_WIDTH + 2 * BORDER
+    bottom = top + FRAME_HEIGHT + 2 * BORDER
+    draw.rectangle([left, top, left + cell - 1, bottom - 1], colour)
+    pixels = read_frame(tracklet.paths[len(tracklet) // 2], FRAME_HEIGHT, FRAME_WIDTH)
+    canvas.paste(Image.fromarray(pixels), (left + BORDER, top + BORDER))
+    middle = left + cell / 2
+    draw.text((middle, bottom + 13), _fitted(label, 15, cell + GAP), BLUE, ImageFont.load_default(15), anchor="mm")
+    draw.text((middle, bottom + 31), _fitted(note, 12, cell + GAP), GREY, ImageFont.load_default(12), anchor="mm")
+
+
+def _draw_badge(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool) -> None:
+    """A tick or a cross on a disc, centred at (x, y)."""
+    draw.ellipse([x - BADGE, y - BADGE, x + BADGE, y + BADGE], GREEN if right else RED, WHITE, 2)
+    if right:
+        draw.line([(x - 5, y), (x - 1, y + 4), (x + 5, y - 5)], WHITE, 3, joint="curve")
+    else:
+        draw.line([(x - 4, y - 4), (x + 4, y + 4)], WHITE, 3)
+        draw.line([(x - 4, y + 4), (x + 4, y - 4)], WHITE, 3)
+
+
+def _label(tracklet: Tracklet, person_names: Mapping[int, str] | None, camera_names: Mapping[int, str] | None) -> str:
+    if tracklet.person_id == DISTRACTOR_PERSON:
+        person = "distractor"
+    else:
+        person = (person_names or {}).get(tracklet.person_id, f"{tracklet.person_id:04d}")
+    return f"{person} / {(camera_names or {}).get(tracklet.camera_id, f'c{tracklet.camera_id}')}"
+
+
+def _fitted(text: str, size: int, width: int) -> str:
+    """`text`, its end replaced by dots where it is wider than `width` pixels."""
+    font = ImageFont.load_default(size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
