@@ -1,7 +1,7 @@
 """Frame rules of training and evaluation clips."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames
@@ -11,6 +11,7 @@ frame_counts = st.integers(1, 9)
 strides = st.integers(1, 9)
 
 
+@settings(deadline=None)
 @given(lengths, frame_counts, strides, st.integers(0, 2**32))
 def test_training_frames_follow_the_rule_of_their_length(length, frames, stride, seed):
     chosen = training_frames(length, frames, stride, np.random.default_rng(seed))
@@ -44,6 +45,7 @@ def test_short_tracklets_draw_from_all_their_frames():
     }
 
 
+@settings(deadline=None)
 @given(lengths, frame_counts, strides)
 def test_evaluation_uses_every_frame_once_before_it_repeats(length, frames, stride):
     clips = evaluation_clips(length, frames, stride)
@@ -56,12 +58,14 @@ def test_evaluation_uses_every_frame_once_before_it_repeats(length, frames, stri
     assert sorted(used) == list(range(length))
 
 
+@settings(deadline=None)
 @given(lengths, frame_counts, strides)
 def test_whole_spans_keep_the_training_stride(length, frames, stride):
     whole = length // (frames * stride) * stride
     assert (np.diff(evaluation_clips(length, frames, stride)[:whole]) == stride).all()
 
 
+@settings(deadline=None)
 @given(lengths, frame_counts)
 def test_stride_one_cuts_consecutive_clips_and_loops_over_the_last(length, frames):
     expected = [list(range(first, min(first + frames, length))) for first in range(0, length, frames)]
