@@ -214,6 +214,30 @@ def rank_within_group(
     return GroupResult(_mean(right), len(right), _mean(chances), unmatched)
 
 
+def chance_mAP(
+    query_ids: Sequence[int],
+    gallery_ids: Sequence[int],
+    query_cameras: Sequence[int],
+    gallery_cameras: Sequence[int],
+) -> float:
+    """The standard mAP that a random order of the gallery has on average: the level to compare a small result with.
+
+    For R matches among N ranked tracklets the mean average precision over all orders is
+    (H_N + (R - 1) (N - H_N) / (N - 1)) / N with H_N = 1 + 1/2 + ... + 1/N. Arguments and errors as `evaluate_ranking`;
+    nan where no query has a match.
+    """
+    table = _Table(
+        np.zeros((len(query_ids), len(gallery_ids)), np.float32), query_ids, gallery_ids, query_cameras, gallery_cameras
+    )
+    means = []
+    for _, _, matches, kept in table.chunks():
+        ranked, right = kept.sum(1), matches.sum(1)
+        ranked, right = ranked[right > 0].astype(float), right[right > 0]
+        harmonic = np.array([np.sum(1 / np.arange(1, n + 1)) for n in ranked])
+        means.extend((harmonic + (right - 1) * (ranked - harmonic) / np.maximum(ranked - 1, 1)) / ranked)
+    return _mean(means)
+
+
 def evaluate_by_challenge(
     distances: np.ndarray,
     queries: Sequence[Tracklet],

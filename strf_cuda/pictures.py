@@ -6,7 +6,6 @@ the picture can be read without telling green from red. Labels are blue: person 
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from strf_cuda.data.frames import read_frame
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, Tracklet
 from strf_cuda.errors import InputError
+from strf_cuda.files import replacing
 
 FRAME_HEIGHT, FRAME_WIDTH = 192, 96
 BORDER = 5
@@ -103,14 +103,8 @@ def draw_rankings(
         anchor="lm",
     )
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         canvas.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_tracklet(

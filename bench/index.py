@@ -1,0 +1,146 @@
+"""Times the indexing of a full-size MARS: 1,191,003 empty frames with exactly the official counts.
+
+    python bench/index.py [--cold]
+
+Builds the tree in a temporary folder (needs 1.2 million inodes), indexes it in fresh processes, deletes it, and writes
+bench/results/index.json. With --cold, Linux is asked to forget the folders it knows before the first run (needs root).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import REPOSITORY, write_result
+from scipy.io import savemat
+
+TIMED = """
+import json, os, pickle, resource, sys, time
+start = time.perf_counter()
+from strf_cuda.data.mars import MARS
+imported = time.perf_counter()
+data = MARS(sys.argv[1])
+indexed = time.perf_counter()
+size = len(pickle.dumps((data.train, data.gallery)))
+print(json.dumps({
+    "import_seconds": imported - start,
+    "index_seconds": indexed - imported,
+    "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "pickled_mb": size / 1e6,
+    "frames": sum(map(len, data.train)) + sum(map(len, data.gallery)),
+    "notes": data.notes,
+}))
+"""
+
+
+def spread(total: int, count: int) -> list[int]:
+    """`count` whole numbers that differ by one at most and add up to `total`."""
+    return [total // count + (index < total % count) for index in range(count)]
+
+
+def training_rows() -> list[tuple[int, int, int]]:
+    """(frames, person, camera) of 8,298 tracklets of 625 people; lengths as officially distributed."""
+    lengths = [5] + [20] * 3_905 + [36] * 300 + [900]
+    lengths += spread(509_914 - sum(lengths), 8_298 - len(lengths))
+    return sorted(
+        ((length, 2 * (index % 625) + 1, index // 625 % 6 + 1) for index, length in enumerate(lengths)),
+        key=lambda row: row[1:],
+    )
+
+
+def test_people() -> list[list[int]]:
+    """Tracklets by camera for each test person, so that the official numbers of matches and junk pairs come out.
+
+    70 people have one tracklet in each of two cameras (140 queries that match queries only). 556 have at least two in
+    each of their cameras; what is left is dealt out among those with 2, 6 and 3 cameras. Eight are never queried.
+    """
+    alone = [[1, 1] for _ in range(70)]
+    two, six, three, five = [[2] * 2 for _ in range(373)], [[2] * 6 for _ in range(181)], [[2] * 3], [[2] * 5]
+    for people, extra in ((two, 2_963), (six, 1_260), (three, 3)):
+        for index in range(extra):
+            person = people[index % len(people)]
+            person[index // len(people) % len(person)] += 1
+    return alone + two + six + three + five
+
+
+def test_rows() -> tuple[list[tuple[int, int, int]], list[int]]:
+    """(frames, person, camera) of 12,180 rows, and the 1,980 queries among them, 1-based."""
+    people = [(-1, index % 6 + 1) for index in range(870)] + [(0, index % 6 + 1) for index in range(3_248)]
+    queries = []
+    for index, cameras in enumerate(test_people()):
+        for camera, count in enumerate(cameras, start=1):
+            queries.append(len(people) + 1)
+            people += [(2 * index + 2, camera)] * count
+    for index in range(626, 634):
+        people += [(2 * index + 2, 1)] * 2
+    clips = iter(spread(168_487, 11_310))
+    padding = iter([3] * 5_413 + [0] * 5_897)
+    junk = iter(spread(23_380, 870))
+    lengths = [next(junk) if person == -1 else 4 * next(clips) - next(padding) for person, _ in people]
+    return [(length, *row) for length, row in zip(lengths, people, strict=True)], queries
+
+
+def write_split(root: Path, name: str, rows: list[tuple[int, int, int]]) -> None:
+    """The empty frames of one split, their list, and their rows."""
+    names, info, tracklets = [], [], {}
+    for length, person, camera in rows:
+        label = f"{person:04d}" if person >= 0 else "00-1"
+        folder = root / f"bbox_{name}" / label
+        if label not in tracklets:
+            folder.mkdir(parents=True)
+        tracklets[label] = tracklets.get(label, 0) + 1
+        info.append((len(names) + 1, len(names) + length, person, camera))
+        for frame in range(1, length + 1):
+            names.append(f"{label}C{camera}T{tracklets[label]:04d}F{frame:03d}.jpg")
+            os.close(os.open(folder / names[-1], os.O_CREAT | os.O_WRONLY))
+    (root / "info" / f"{name}_name.txt").write_text("\n".join(names) + "\n")
+    savemat(root / "info" / f"tracks_{name}_info.mat", {f"track_{name}_info": np.array(info, dtype=np.int32)})
+
+
+def build(root: Path) -> None:
+    """The whole tree."""
+    (root / "info").mkdir()
+    rows, queries = test_rows()
+    write_split(root, "train", training_rows())
+    write_split(root, "test", rows)
+    savemat(root / "info" / "query_IDX.mat", {"query_IDX": np.array([queries], dtype=np.uint16)})
+
+
+def timed_run(root: Path) -> dict:
+    """Indexes the tree in a process of its own."""
+    command = [sys.executable, "-c", TIMED, str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cold", action="store_true", help="forget cached folders before the first run (needs root)")
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="mars-shaped-"))
+    try:
+        start = time.perf_counter()
+        build(root)
+        print(f"tree built in {time.perf_counter() - start:.0f} s", flush=True)
+        if arguments.cold:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("2")
+        runs = {"cold" if arguments.cold else "first": timed_run(root)}
+        runs |= {f"warm {index}": timed_run(root) for index in (1, 2, 3)}
+    finally:
+        shutil.rmtree(root)
+    write_result(
+        "index", "MARS(root) on 1,191,003 empty files with the official counts", ("numpy", "scipy"), {"runs": runs}
+    )
+    for name, run in runs.items():
+        print(f"{name}: {run['index_seconds']:.2f} s, peak {run['peak_memory_mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
