@@ -131,6 +131,11 @@ def test_one_official_total_is_a_claim_to_be_complete(root, monkeypatch, claim):
     rejected(root, "complete", "18 more")
 
 
+def test_a_query_without_any_match_is_not_matched_by_other_queries(tmp_path):
+    root = trees.write_mars(tmp_path / "MARS", test=[(2, 2, 1), (2, 2, 1)], queries=[1])
+    assert mars.count(*read(root))["queries matched by other queries only"] == 0
+
+
 def read(root):
     train, test = mars.read_split(root, "train"), mars.read_split(root, "test")
     return train, test, mars.read_queries(root, test)
@@ -214,7 +219,7 @@ def test_junk_and_distractors_cannot_be_queries(root, query, person):
 @pytest.mark.parametrize(
     "name",
     ["0001C1T001F001.jpg", "0001C7T0001F001.jpg", "0001C0T0001F001.jpg", "0001c1T0001F001.jpg", "0001C1T0001F001.jpeg"]
-    + ["00-2C1T0001F001.jpg", "0001C1T0001F0001.jpg", "x"],
+    + ["00-2C1T0001F001.jpg", "0001C1T0001F0001.jpg", "0001C2T0002F001.jpg.part", "x"],
 )
 def test_name_of_another_pattern_is_named_with_its_line(root, name):
     names = trees.read_names(root, "train")
@@ -235,6 +240,12 @@ def test_row_of_another_camera_than_its_names_is_named(root):
 def test_no_person_hides_in_a_junk_row(root):
     trees.write_rows(root, "test", [[1, 9, -1, 1], [10, 14, 2, 1], [15, 20, 2, 3]])
     rejected(root, "row 1", "person -1", "0000C2T0001F001.jpg is of person 0")
+
+
+def test_junk_is_dropped_whatever_camera_its_row_says(root):
+    trees.write_rows(root, "test", [[1, 2, -1, 5], [6, 9, 2, 1], [15, 20, 2, 3]])
+    trees.write_queries(root, [2])
+    assert keys(MARS(root).gallery) == [(2, 1, 4), (2, 3, 6)]
 
 
 def test_missing_frames_are_named_and_counted(root):
