@@ -79,7 +79,8 @@ def draw_rankings(
     top = MARGIN + TITLE_HEIGHT
     for row, query in enumerate(queries):
         label = _label(query, person_names, camera_names)
-        _draw_tracklet(canvas, MARGIN, top, query, QUERY_FRAME, label, query.challenge or "")
+        challenge = query.challenge if query.challenge not in (None, "none") else ""
+        _draw_tracklet(canvas, MARGIN, top, query, QUERY_FRAME, label, challenge)
         line = answers_left - QUERY_GAP // 2
         draw.line([(line, top), (line, top + FRAME_HEIGHT + 2 * BORDER)], (216, 216, 222), 2)
         for rank, index in enumerate(ranking[row]):
