@@ -40,6 +40,7 @@ def load_config(
     *,
     prog: str,
     presets: Mapping[str, Path] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Config:
     """Reads a dataclass from the command line and `--config FILE` (YAML), later ones overriding earlier ones.
 
@@ -50,6 +51,7 @@ def load_config(
         prog: how the command is called, for the help text.
         presets: YAML files by name. The one that `preset` names supplies the defaults, so `config_class` must have a
             `preset` field.
+        defaults: a tree as `to_dict` gives it, in place of presets and of the dataclass's own defaults.
 
     Raises:
         InputError: an unknown option or key, a value of the wrong type, or an unreadable file.
@@ -58,14 +60,17 @@ def load_config(
     fields = _flat_fields(config_class)
     files = _config_files(argv)
     _check_options(argv, fields)
+    argv = _spell_out_flags(argv, fields)
     for path, tree in files.items():
         _check_keys(tree, fields, path)
     parser = jsonargparse.ArgumentParser(prog=prog, description=_summary(config_class), exit_on_error=False)
     parser.add_class_arguments(config_class, None)
     parser.add_argument("--config", action="config", help="a YAML file holding any of these options")
-    if presets:
+    if defaults is not None:
+        parser.set_defaults(_flatten(defaults))
+    elif presets:
         preset = _chosen_preset(argv, files.values(), fields, presets)
-        parser.set_defaults({"preset": preset, **_flatten(_read_yaml(presets[preset]))})
+        parser.set_defaults({"preset": preset, **_flatten(read_yaml(presets[preset]))})
     try:
         namespace = parser.parse_args(argv)
     except argparse.ArgumentError as error:
@@ -118,10 +123,11 @@ def _config_files(argv: Sequence[str]) -> dict[str, dict[str, Any]]:
             paths.append(argv[position + 1])
         elif word.startswith("--config="):
             paths.append(word.removeprefix("--config="))
-    return {path: _read_yaml(path) for path in paths}
+    return {path: read_yaml(path) for path in paths}
 
 
-def _read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file of option names and values; an InputError when it is anything else or cannot be read."""
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -140,6 +146,16 @@ def _check_options(argv: Sequence[str], fields: Mapping[str, _Field]) -> None:
         name = word[2:].split("=")[0]
         if word.startswith("--") and name not in known:
             raise InputError(f"unknown option --{name}{nearest(name, known)}")
+
+
+def _spell_out_flags(argv: Sequence[str], fields: Mapping[str, _Field]) -> list[str]:
+    """`--resume` alone means `--resume=true`."""
+    words = []
+    for position, word in enumerate(argv):
+        alone = position + 1 == len(argv) or argv[position + 1].startswith("--")
+        flag = word.startswith("--") and word[2:] in fields and fields[word[2:]].type is bool
+        words.append(f"{word}=true" if flag and alone else word)
+    return words
 
 
 def _check_keys(tree: Mapping[str, Any], fields: Mapping[str, _Field], source: str, prefix: str = "") -> None:

@@ -1,0 +1,109 @@
+"""What happens around the steps of a run: one progress bar, evaluation every few epochs, checkpoints."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
+
+from strf_cuda.data.tracklets import TrackletDataset
+from strf_cuda.devices import autocast_type
+from strf_cuda.engine import Training
+from strf_cuda.evaluation import Evaluation, evaluate
+
+
+class RunProgress(Callback):
+    """One bar over all steps of the run, with the remaining time, the loss and the accuracy."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+
+    def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
+        total = trainer.max_epochs * trainer.num_training_batches
+        self._bar = tqdm(total=total, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Training) -> None:
+        self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Training, outputs: Any, batch: Any, index: int) -> None:
+        if index % trainer.log_every_n_steps == 0:  # reading a figure waits for the device
+            figures = trainer.callback_metrics
+            self._bar.set_postfix(
+                loss=f"{figures['train/loss']:.3f}", accuracy=f"{figures['train/accuracy']:.2f}", refresh=False
+            )
+        self._bar.update()
+
+    def on_train_end(self, trainer: L.Trainer, module: Training) -> None:
+        self._bar.close()
+
+    def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class EvaluateAndSave(Callback):
+    """At the end of an epoch: evaluates when it is due, then writes last.ckpt, and best.ckpt when mAP has risen.
+
+    The evaluation comes first, so that a checkpoint knows every figure of its epoch and nothing is lost or done twice
+    when the run is killed anywhere in between.
+
+    Args:
+        folder: for the checkpoints and history.jsonl, a line per evaluation.
+        dataset: its query and gallery are evaluated.
+        every: epochs between evaluations; the last epoch is always evaluated.
+    """
+
+    def __init__(self, folder: Path, dataset: TrackletDataset, every: int):
+        self.folder, self.dataset, self.every = folder, dataset, every
+        self.history: list[dict[str, float]] = []
+        self.latest: Evaluation | None = None
+
+    @property
+    def best(self) -> float:
+        """The highest mAP so far."""
+        return max((row["mAP"] for row in self.history), default=-math.inf)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Training) -> None:
+        epoch = trainer.current_epoch + 1
+        improved = False
+        if epoch % self.every == 0 or epoch == trainer.max_epochs:
+            before = self.best
+            self._evaluate(trainer, module, epoch)
+            improved = self.best > before
+        # best.ckpt first: a run killed between the two repeats the epoch and writes both again.
+        if improved:
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def _evaluate(self, trainer: L.Trainer, module: Training, epoch: int) -> None:
+        self.latest = evaluate_run(module, self.dataset)
+        overall = self.latest.overall
+        row = {"epoch": epoch, "mAP": overall.mAP, "rank-1": overall.rank(1), "rank-5": overall.rank(5)}
+        self.history = [*self.history, row]
+        trainer.logger.log_metrics(
+            {f"evaluation/{name}": value for name, value in row.items() if name != "epoch"}, trainer.global_step
+        )
+        tqdm.write(f"epoch {epoch}: mAP {100 * overall.mAP:.1f}, rank-1 {100 * overall.rank(1):.1f}")
+
+
+def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
+    """Evaluates a run's model as it stands, by the run's own protocol."""
+    config = module.config
+    module.model.eval()
+    evaluation = evaluate(
+        module.model,
+        dataset,
+        config.data,
+        config.evaluation,
+        autocast=autocast_type(config.precision, config.device),
+    )
+    module.model.train()
+    return evaluation

@@ -1,0 +1,101 @@
+"""Checkpoints: written whole or not at all, read without executing anything, and turned back into a model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from strf_cuda.cli import from_dict
+from strf_cuda.config import ModelConfig, TrainConfig
+from strf_cuda.errors import InputError
+from strf_cuda.files import replacing
+from strf_cuda.models import VideoResNet, create_model
+
+MODEL_PREFIX = "model."  # the model's place in the Lightning module
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written beside their place and renamed into it, and read with `weights_only`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any | None = None) -> None:
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: str, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of `strf_cuda.train` on the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, or not such a checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # zip and pickle faults have no common class
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"cannot read the checkpoint {path}: {reason}") from None
+    if not isinstance(checkpoint, dict) or not {"config", "person_ids", "state_dict"} <= set(checkpoint):
+        raise InputError(f"{path} is not a checkpoint of strf_cuda.train, which holds config, person_ids, state_dict")
+    return checkpoint
+
+
+def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
+    """The network that a configuration describes, freshly initialised."""
+    options = {
+        "reduction": config.reduction,
+        "resolutions": config.resolutions,
+        "pool": (config.temporal_pool, config.spatial_pool),
+        "integration": config.integration,
+        "paths": config.paths,
+        "temperature": config.temperature,
+        "recompute": config.recompute,
+    }
+    return create_model(
+        config.kind,
+        num_classes,
+        unit=None if config.unit == "none" else config.unit,
+        stages=config.stages,
+        placement=config.placement,
+        width=config.width,
+        depth=config.depth,
+        unit_options=options,
+    )
+
+
+def load_model(path: str | Path) -> tuple[VideoResNet, TrainConfig]:
+    """The trained model of a checkpoint in eval mode, and the configuration it was trained with.
+
+    Raises:
+        InputError: as `read_checkpoint`, or weights that are not those of the configuration's model.
+    """
+    checkpoint = read_checkpoint(path)
+    config = from_dict(TrainConfig, checkpoint["config"], str(path))
+    model = model_from_config(config.model, len(checkpoint["person_ids"]))
+    state = {
+        name.removeprefix(MODEL_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    check_architecture(model, state, str(path))
+    model.load_state_dict(state)
+    return model.eval(), config
+
+
+def check_architecture(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Raises an `InputError` that names the first weight in which `state` and the model differ."""
+    expected = model.state_dict()
+    for name in [*expected, *state]:
+        if name not in state:
+            raise InputError(f"{source} is of another architecture: it lacks the weight {name}")
+        if name not in expected:
+            raise InputError(f"{source} is of another architecture: it has the weight {name}, which the model lacks")
+        if state[name].shape != expected[name].shape:
+            raise InputError(
+                f"{source} is of another architecture: its weight {name} has shape {tuple(state[name].shape)}, "
+                f"the model's {tuple(expected[name].shape)}"
+            )

@@ -1,0 +1,228 @@
+"""The configuration of training and evaluation, in plain dataclasses that import neither torch nor lightning.
+
+The defaults are the paper's recipe (supplement, section C). A preset is a YAML file in presets/ that says what differs.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from strf_cuda.errors import InputError
+
+PRESETS = {name: Path(__file__).parent / "presets" / f"{name}.yaml" for name in ("demo", "paper")}
+DataName = Literal["walkers", "mars", "folder", "table"]
+PathName = Literal["temporal_dynamic", "temporal_static", "spatial_fine", "spatial_coarse"]
+PoolName = Literal["max", "avg"]
+
+
+@dataclass
+class DataConfig:
+    """The data set and how clips are drawn from it.
+
+    Args:
+        name: walkers (the built-in set), mars, folder (root/person/camera/tracklet/*.jpg) or table (a CSV of frames)
+        root: folder or CSV file; null puts the small set of walkers into the cache folder
+        height: frame height in pixels
+        width: frame width in pixels
+        frames: frames in a clip
+        stride: distance in frames between the frames of a training clip
+        people: people in a batch
+        clips: clips of each person in a batch
+        workers: processes that decode frames
+        on_corrupt: a frame that cannot be decoded ends training (error) or another one of its tracklet is drawn (skip)
+        flip: probability of mirroring a clip
+        erase: probability of random erasing
+        erase_per_frame: erase another box in every frame instead of one per clip
+    """
+
+    name: DataName = "walkers"
+    root: str | None = None
+    height: int = 256
+    width: int = 128
+    frames: int = 4
+    stride: int = 8
+    people: int = 8
+    clips: int = 4
+    workers: int = 4
+    on_corrupt: Literal["error", "skip"] = "error"
+    flip: float = 0.5
+    erase: float = 0.5
+    erase_per_frame: bool = False
+
+
+@dataclass
+class ModelConfig:
+    """The network and its units.
+
+    Args:
+        kind: block kind of the backbone
+        unit: unit in front of the temporal convolutions; gram is STRF without FAM, none the baseline
+        stages: stages 1 to 4 that get units
+        placement: the unit in front of the 3x1x1 (temporal) or the 1x3x3 convolution (spatial)
+        width: channels of the first convolution
+        depth: blocks in each of the four stages
+        weights: ResNet state-dict file in torchvision's names, "imagenet" to download one, or null
+        reduction: channel reduction n of the unit
+        resolutions: pool windows of the dynamic/fine and of the static/coarse paths
+        temporal_pool: pool of the temporal paths
+        spatial_pool: pool of the spatial paths
+        integration: how the temporal and spatial halves are combined
+        paths: the factorization paths in use
+        temperature: kappa of the attention masks
+        recompute: save memory by computing the units again in the backward pass
+    """
+
+    kind: Literal["c2d", "i3d", "p3da", "p3db", "p3dc"] = "p3dc"
+    unit: Literal["strf", "gram", "nonlocal", "none"] = "strf"
+    stages: tuple[int, ...] = (2, 3)
+    placement: Literal["temporal", "spatial"] = "temporal"
+    width: int = 64
+    depth: tuple[int, int, int, int] = (3, 4, 6, 3)
+    weights: str | None = None
+    reduction: int = 16
+    resolutions: tuple[int, int] = (1, 3)
+    temporal_pool: PoolName = "max"
+    spatial_pool: PoolName = "max"
+    integration: Literal["temporal_spatial", "spatial_temporal", "parallel"] = "temporal_spatial"
+    paths: tuple[PathName, ...] = ("temporal_dynamic", "temporal_static", "spatial_fine", "spatial_coarse")
+    temperature: float = 4.0
+    recompute: bool = False
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam and the loss.
+
+    Args:
+        learning_rate: initial learning rate
+        weight_decay: L2 penalty
+        decay_every: epochs between two reductions of the learning rate
+        decay: factor of each reduction
+        margin: margin of the triplet loss on cosine distances
+    """
+
+    learning_rate: float = 3e-4
+    weight_decay: float = 5e-4
+    decay_every: int = 50
+    decay: float = 0.1
+    margin: float = 0.3
+
+
+@dataclass
+class ProtocolConfig:
+    """How tracklets are compared.
+
+    Args:
+        every: epochs between two evaluations during training
+        batch: clips in a batch
+        stride: distance in frames between the frames of a clip; 1 (consecutive frames) is the paper's protocol
+        shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
+        average_precision: standard as papers report it, or trapezoid as the official MARS code computes it
+    """
+
+    every: int = 10
+    batch: int = 32
+    stride: int = 1
+    shuffle_frames: bool = False
+    average_precision: Literal["standard", "trapezoid"] = "standard"
+
+
+@dataclass
+class TrainConfig:
+    """Trains a video re-identification model and evaluates it.
+
+    Args:
+        preset: demo (small, on the built-in walkers) or paper (the paper's recipe on MARS); other options override it
+        out: folder for checkpoints, metrics and logs; null takes the next free runs/PRESET-N
+        resume: continue the run in the folder that --out names, exactly where its last checkpoint stands
+        seed: of everything that is random
+        epochs: passes over the training tracklets
+        precision: arithmetic of the forward pass; auto is bf16-mixed on a GPU that has it, else 32
+        device: auto takes a GPU if there is one
+        data: data set and clips
+        model: network
+        optimizer: optimiser and loss
+        evaluation: protocol
+    """
+
+    preset: Literal["demo", "paper"] = "demo"
+    out: str | None = None
+    resume: bool = False
+    seed: int = 0
+    epochs: int = 250
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluates a trained model: mAP, CMC, mINP, ranked results and a picture of them.
+
+    Data set, frame size and protocol are those of the training run unless given here.
+
+    Args:
+        checkpoint: a checkpoint file of strf_cuda.train
+        out: folder for metrics.json, rankings.json and rankings.png; null takes evaluation/ in the run's folder
+        data: data set, null for the run's
+        root: folder or CSV file of the data set, null for the run's
+        batch: clips in a batch
+        stride: distance in frames between the frames of a clip
+        shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
+        average_precision: standard or trapezoid
+        workers: processes that decode frames
+        queries: rows of the picture
+        precision: arithmetic of the forward pass
+        device: auto takes a GPU if there is one
+    """
+
+    checkpoint: str
+    out: str | None = None
+    data: DataName | None = None
+    root: str | None = None
+    batch: int | None = None
+    stride: int | None = None
+    shuffle_frames: bool = False
+    average_precision: Literal["standard", "trapezoid"] | None = None
+    workers: int | None = None
+    queries: int = 12
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+def check_training(config: TrainConfig) -> None:
+    """Raises an `InputError` for a number that no run can use; names and types have been checked on reading."""
+    data, optimizer, protocol = config.data, config.optimizer, config.evaluation
+    at_least_one = {
+        "epochs": config.epochs,
+        "data.height": data.height,
+        "data.width": data.width,
+        "data.frames": data.frames,
+        "data.stride": data.stride,
+        "data.people": data.people,
+        "data.clips": data.clips,
+        "optimizer.decay_every": optimizer.decay_every,
+        "evaluation.every": protocol.every,
+        "evaluation.batch": protocol.batch,
+        "evaluation.stride": protocol.stride,
+    }
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}, but it must be at least 1")
+    not_negative = {
+        "data.workers": data.workers,
+        "seed": config.seed,
+        "optimizer.learning_rate": optimizer.learning_rate,
+        "optimizer.weight_decay": optimizer.weight_decay,
+        "optimizer.decay": optimizer.decay,
+        "optimizer.margin": optimizer.margin,
+    }
+    for name, value in not_negative.items():
+        if not 0 <= value < float("inf"):
+            raise InputError(f"{name} is {value}, but it must be 0 or more")
+    for name, value in {"data.flip": data.flip, "data.erase": data.erase}.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}, but a probability is between 0 and 1")

@@ -1,0 +1,38 @@
+"""Data sets by the names that configurations use, and the place of the built-in one."""
+
+import os
+from pathlib import Path
+
+from strf_cuda.data.folder import TrackletFolder
+from strf_cuda.data.mars import MARS
+from strf_cuda.data.table import TrackletTable
+from strf_cuda.data.tracklets import TrackletDataset
+from strf_cuda.data.walkers import make_walkers
+from strf_cuda.data.walkers.config import GENERATOR_VERSION
+from strf_cuda.errors import InputError
+
+_READERS = {"walkers": MARS, "mars": MARS, "folder": TrackletFolder, "table": TrackletTable}
+
+
+def open_dataset(name: str, root: str | None) -> TrackletDataset:
+    """Opens a data set.
+
+    Args:
+        name: "walkers", "mars", "folder" or "table".
+        root: its folder or CSV file. For walkers, None stands for the small built-in set, which is drawn into the
+            cache folder when it is not there yet.
+
+    Raises:
+        InputError: no root where one is needed, or whatever is wrong with the data set.
+    """
+    if root is None:
+        if name != "walkers":
+            raise InputError(f"the data set {name} is on your disk somewhere: say where with the option for its root")
+        root = str(built_in_walkers())
+    return _READERS[name](root)
+
+
+def built_in_walkers() -> Path:
+    """The folder of the small built-in set, drawn on first use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return make_walkers(cache / "strf_cuda" / f"walkers-demo-{GENERATOR_VERSION}", workers=min(8, os.cpu_count() or 1))

@@ -1,0 +1,33 @@
+"""Which device and which arithmetic "auto" stands for."""
+
+import torch
+
+from strf_cuda.errors import InputError
+
+_HALF_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "32": None}
+
+
+def check_device(device: str) -> None:
+    """Raises an `InputError` when a GPU is asked for and there is none."""
+    if device == "gpu" and not torch.cuda.is_available():
+        raise InputError(
+            "device is gpu, but torch finds no GPU here; use --device cpu, or install a CUDA build of torch"
+        )
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device for "auto", "cpu" or "gpu"; errors as `check_device`."""
+    check_device(device)
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """What "auto" stands for: bf16-mixed on a GPU that has it, else 32."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if resolve_device(device).type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+
+
+def autocast_type(precision: str, device: str) -> torch.dtype | None:
+    """The half type of a precision for autocast, or None."""
+    return _HALF_TYPES[resolve_precision(precision, device)]

@@ -1,0 +1,66 @@
+"""Embeddings of whole tracklets: the mean over the clips that cover them (supplement, section C).
+
+Batches go across tracklets and only sums are kept, so memory does not depend on how long a tracklet is.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from strf_cuda.config import DataConfig, ProtocolConfig
+from strf_cuda.data.augment import normalise
+from strf_cuda.data.loader import evaluation_loader
+from strf_cuda.data.tracklets import Tracklet
+
+
+@torch.inference_mode()
+def embed_tracklets(
+    model: nn.Module,
+    tracklets: Sequence[Tracklet],
+    data: DataConfig,
+    protocol: ProtocolConfig,
+    *,
+    autocast: torch.dtype | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """Embeds tracklets with a model in eval mode.
+
+    Args:
+        model: maps [B, 3, T, H, W] to features [B, F]; its parameters say on which device.
+        autocast: a half type for the forward pass, or None.
+        progress: show a bar with the remaining time.
+
+    Returns:
+        float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length.
+
+    Raises:
+        InputError: a frame that cannot be read.
+    """
+    device = next(model.parameters()).device
+    loader = evaluation_loader(
+        tracklets,
+        batch_size=protocol.batch,
+        height=data.height,
+        width=data.width,
+        frames=data.frames,
+        workers=data.workers,
+        stride=protocol.stride,
+        shuffle_frames=protocol.shuffle_frames,
+    )
+    sums = None
+    for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=not progress, leave=False):
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            features = model(normalise(clips.to(device, non_blocking=True)))
+        if sums is None:
+            sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, owners, features.double().cpu())
+    # The mean differs from the sum by a factor, which the scaling to unit length takes away.
+    return F.normalize(sums).float()
+
+
+def cosine_distances(queries: Tensor, gallery: Tensor) -> Tensor:
+    """1 - cos for unit vectors [Q, F] and [G, F]: [Q, G]."""
+    return 1 - queries @ gallery.T

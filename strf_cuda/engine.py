@@ -1,0 +1,100 @@
+"""Training as a Lightning module: what one step does. Everything random is a function of the seed and the step.
+
+So a run continues exactly from a checkpoint: batches and augmentation are drawn from (seed, epoch) and (seed, step),
+torch's own generator is set from (seed, step) before every batch, and the learning rate is a function of the epoch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from strf_cuda.checkpoints import check_architecture, model_from_config
+from strf_cuda.cli import to_dict
+from strf_cuda.config import OptimizerConfig, TrainConfig
+from strf_cuda.data.augment import ClipAugmentation, batch_generator
+from strf_cuda.data.loader import ClipLoader, training_loader
+from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.errors import InputError
+from strf_cuda.losses import ReidLoss
+from strf_cuda.models import load_imagenet_weights
+
+
+class Training(L.LightningModule):
+    """Model, loss and optimiser of one run.
+
+    Args:
+        config: the run.
+        tracklets: the training tracklets; each person is a class.
+    """
+
+    def __init__(self, config: TrainConfig, tracklets: Sequence[Tracklet]):
+        super().__init__()
+        self.config, self.tracklets = config, tracklets
+        self.person_ids = sorted({tracklet.person_id for tracklet in tracklets})
+        torch.manual_seed(config.seed)
+        self.model = model_from_config(config.model, len(self.person_ids))
+        if config.model.weights is not None:
+            load_imagenet_weights(self.model, config.model.weights)
+        self.augmentation = ClipAugmentation(config.data.flip, config.data.erase, config.data.erase_per_frame)
+        self.loss = ReidLoss(config.optimizer.margin)
+
+    def train_dataloader(self) -> ClipLoader:
+        """This epoch's batches; the trainer asks again for every epoch."""
+        data = self.config.data
+        return training_loader(
+            self.tracklets,
+            people=data.people,
+            clips=data.clips,
+            height=data.height,
+            width=data.width,
+            frames=data.frames,
+            stride=data.stride,
+            seed=self.config.seed,
+            epoch=self.current_epoch,
+            workers=data.workers,
+            on_corrupt=data.on_corrupt,
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimizer = self.config.optimizer
+        return torch.optim.Adam(self.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
+
+    def on_train_epoch_start(self) -> None:
+        for group in self.optimizers().param_groups:
+            group["lr"] = learning_rate(self.config.optimizer, self.current_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        generator = batch_generator(self.config.seed, self.global_step)
+        torch.manual_seed(generator.initial_seed())
+        logits, features = self.model(self.augmentation(batch["clip"], generator))
+        losses = self.loss(logits, features, batch["label"])
+        accuracy = (logits.detach().argmax(1) == batch["label"]).float().mean()
+        self.log_dict(
+            {
+                "train/loss": losses.total.detach(),
+                "train/cross_entropy": losses.cross_entropy.detach(),
+                "train/triplet": losses.triplet.detach(),
+                "train/accuracy": accuracy,
+            }
+        )
+        return losses.total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = to_dict(self.config)
+        checkpoint["person_ids"] = self.person_ids
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["person_ids"] != self.person_ids:
+            raise InputError(
+                f"the run was trained on {len(checkpoint['person_ids'])} people, and the data set now has "
+                f"{len(self.person_ids)} or others: a run can only continue on its own training set"
+            )
+        check_architecture(self, checkpoint["state_dict"], "the checkpoint")
+
+
+def learning_rate(config: OptimizerConfig, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0: divided every `decay_every` epochs (supplement, section C)."""
+    return config.learning_rate * config.decay ** (epoch // config.decay_every)

@@ -1,0 +1,108 @@
+"""`python -m strf_cuda.evaluate`: figures of a trained model, its ranked results, and a picture of some of them.
+
+metrics.json     mAP, CMC, mINP, by challenge, with the protocol they follow
+rankings.json    the ten nearest tracklets of every query
+rankings.png     queries at even distances through the list, right answers green, wrong ones red
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from strf_cuda.cli import load_config, run, to_dict
+from strf_cuda.config import DataConfig, EvaluateConfig, ProtocolConfig, TrainConfig
+from strf_cuda.errors import InputError
+
+PROG = "python -m strf_cuda.evaluate"
+TOP = 10
+
+
+def main(argv: list[str] | None = None) -> None:
+    evaluate_checkpoint(load_config(EvaluateConfig, argv, prog=PROG))
+
+
+def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
+    """Evaluates a checkpoint and writes the three files; returns the content of metrics.json.
+
+    Raises:
+        InputError: a checkpoint, data set or option that cannot be used.
+    """
+    _check(config)
+
+    # After the checks, since these take seconds to import.
+    from strf_cuda.checkpoints import load_model
+    from strf_cuda.data import open_dataset
+    from strf_cuda.devices import autocast_type, resolve_device
+    from strf_cuda.evaluation import evaluate
+    from strf_cuda.files import write_json
+    from strf_cuda.pictures import draw_rankings
+
+    device = resolve_device(config.device)
+    model, trained = load_model(config.checkpoint)
+    data, protocol = _settings(config, trained)
+    dataset = open_dataset(data.name, data.root)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    print(
+        f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets; "
+        f"{trained.model.kind}, unit {trained.model.unit}, from {config.checkpoint}",
+        flush=True,
+    )
+    evaluation = evaluate(
+        model.to(device), dataset, data, protocol, autocast=autocast_type(config.precision, config.device)
+    )
+    print(f"\n{evaluation.table()}\n")
+
+    folder = Path(config.out) if config.out is not None else Path(config.checkpoint).parent / "evaluation"
+    metrics = {
+        **evaluation.to_dict(),
+        "checkpoint": str(config.checkpoint),
+        "protocol": {**to_dict(protocol), "frames": data.frames, "height": data.height, "width": data.width},
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "rankings.json", evaluation.rankings(TOP))
+    rows = min(config.queries, len(dataset.query))
+    if rows:
+        shown = [index * len(dataset.query) // rows for index in range(rows)]
+        top = evaluation.top(TOP)[shown]
+        distances = evaluation.distances[[[query] for query in shown], top]
+        draw_rankings(
+            [dataset.query[query] for query in shown],
+            dataset.gallery,
+            top,
+            folder / "rankings.png",
+            distances=distances,
+            person_names=getattr(dataset, "person_names", None),
+            camera_names=getattr(dataset, "camera_names", None),
+        )
+    print(f"metrics.json, rankings.json{' and rankings.png' if rows else ''} are in {folder}")
+    return metrics
+
+
+def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, ProtocolConfig]:
+    """The run's data and protocol, with what was given on the command line in its place."""
+    data = dataclasses.replace(trained.data, **_given(name=config.data, root=config.root, workers=config.workers))
+    if config.data is not None and config.data != trained.data.name and config.root is None:
+        data.root = None
+    protocol = dataclasses.replace(
+        trained.evaluation,
+        shuffle_frames=config.shuffle_frames,
+        **_given(batch=config.batch, stride=config.stride, average_precision=config.average_precision),
+    )
+    return data, protocol
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check(config: EvaluateConfig) -> None:
+    at_least = {"batch": 1, "stride": 1, "workers": 0, "queries": 0}
+    for name, least in at_least.items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise InputError(f"{name} is {value}, but it must be {least} or more")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
