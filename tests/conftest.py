@@ -1,0 +1,40 @@
+"""Fixtures that several test files share."""
+
+import pytest
+import torch
+
+from strf_cuda.data.walkers import WalkersConfig, make_walkers
+
+TINY = WalkersConfig(
+    train_people=4, test_people=4, gait_groups=1, pace_groups=0, cameras_per_person=3, distractors=1, junk=1,
+    height=32, width=16, frames=10,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_walkers(tmp_path_factory):
+    """The folder of a very small set of walkers: 4 + 4 people, 6 tracklets each, frames of 32x16."""
+    return make_walkers(tmp_path_factory.mktemp("data") / "walkers", TINY, progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_run():
+    """Options of a very small training run: 6 batches of 2 people x 2 clips an epoch."""
+    return [
+        "--data.height=32",
+        "--data.width=16",
+        "--data.people=2",
+        "--data.clips=2",
+        "--data.stride=2",
+        "--data.workers=0",
+        "--model.depth=[1, 1, 1, 1]",
+        "--evaluation.every=1",
+        "--evaluation.stride=2",
+        "--epochs=3",
+        "--device=cpu",
+    ]
