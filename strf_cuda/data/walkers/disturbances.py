@@ -103,7 +103,7 @@ def _crossing(num_frames: int, aspect: float, rng: np.random.Generator) -> np.nd
     if rng.random() < 0.5:
         return side * (0.5 * aspect + 0.15) * np.linspace(-1, 1, num_frames) * rng.uniform(0.7, 1.0)
     # Beside the middle: what stays before all of a walker leaves nobody to recognise.
-    stay = side * rng.uniform(0.15, 0.4) * aspect
+    stay = side * rng.uniform(0.22, 0.45) * aspect
     arrival = rng.uniform(-0.2, 0.4)
     return stay + side * np.clip(arrival - time, 0, 1) * 2.0
 

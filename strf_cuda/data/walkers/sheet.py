@@ -36,7 +36,7 @@ def contact_sheet(root: Path, config: WalkersConfig) -> Image.Image:
         _Section("occluded", _examples(plans, "occluded")),
     ]
     right = [
-        _Section("cameras 1 to 6", _one_a_camera(plans)),
+        _Section("one tracklet of each camera", _one_a_camera(plans)),
         _Section("misaligned", _examples(plans, "misaligned")),
     ]
     size = (round(_FRAME_HEIGHT * config.width / config.height), _FRAME_HEIGHT)
