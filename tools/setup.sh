@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes the virtual environment $VENV with strf_cuda and all it needs; called by the Makefile.
+set -eu
+
+"$PYTHON" - <<'CHECK' || exit 1
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("error: Python %d.%d is too old; give a newer one: make PYTHON=python3.11" % sys.version_info[:2])
+CHECK
+
+# The folder of a torch >= 2.10 that is installed already, or nothing.
+installed=$("$PYTHON" - <<'CHECK' 2>/dev/null || true
+import pathlib
+import torch
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10):
+    print(pathlib.Path(torch.__file__).parents[1])
+CHECK
+)
+
+"$PYTHON" -m venv "$VENV"
+constraints=constraints.txt
+if [ -n "$installed" ]; then
+    echo "using the torch in $installed; installing the other packages, once"
+    # A .pth file and not --system-site-packages, which skips the packages of a virtual environment.
+    packages=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$installed" > "$packages/installed_torch.pth"
+    constraints="$VENV/constraints.txt"
+    grep -v '^torch==' constraints.txt > "$constraints"
+else
+    echo "installing torch $(sed -n 's/^torch==//p' constraints.txt) and the other packages, once"
+fi
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check $PIP_FLAGS -c "$constraints" -e ".[test]"
