@@ -42,8 +42,8 @@ def draw_tracklet(plan: TrackletPlan, config: WalkersConfig) -> Iterator[Image.I
     polygons = [(_to_pixels(points, box, height, width), colour) for points, colour in shadow + walker + front]
 
     background = scene(camera, config.seed, height, width)
-    # The scene passes at a speed of its own: had it the walker's, the background would tell the gait.
-    speed = rng.uniform(0.3, 0.7) * view.heading * height
+    # The scene passes at a slow speed of its own: at the walker's, the background would tell the gait.
+    speed = rng.uniform(0.05, 0.25) * view.heading * height
     lefts = (rng.uniform(0, SCENE_FRAMES * width) + speed * time - box.right * height) % (SCENE_FRAMES * width)
     tops = np.clip(SCENE_MARGIN + box.up, 0, 2 * SCENE_MARGIN) * height
     corners = np.stack([lefts, tops], -1).astype(int).tolist()
