@@ -1,6 +1,6 @@
 """Times the indexing of a full-size MARS: 1,191,003 empty frames with exactly the official counts.
 
-    python bench/index.py [--cold]
+    python -m bench.index [--cold]
 
 Builds the tree in a temporary folder (needs 1.2 million inodes), indexes it in fresh processes, deletes it, and writes
 bench/results/index.json. With --cold, Linux is asked to forget the folders it knows before the first run (needs root).
@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import REPOSITORY, write_result
 from scipy.io import savemat
+
+from bench.machine import REPOSITORY, write_result
 
 TIMED = """
 import json, os, pickle, resource, sys, time

@@ -22,7 +22,7 @@ def write_result(name: str, what: str, packages: tuple[str, ...], figures: dict)
     """
     result = {
         "what": what,
-        "command": " ".join(["python", f"bench/{name}.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"bench.{name}", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "device": {"cpu": cpu_model(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},

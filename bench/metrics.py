@@ -1,6 +1,6 @@
 """Times the ranking metrics at the size of a full MARS evaluation: 1,980 queries against 11,310 gallery tracklets.
 
-    python bench/metrics.py
+    python -m bench.metrics
 
 Each function runs in a fresh process on made-up features, so that its peak memory beside the distance matrix can be
 read; writes bench/results/metrics.json. The goal is 2 seconds on 2 cores and 1 GB.
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from machine import REPOSITORY, write_result
+from bench.machine import REPOSITORY, write_result
 
 TIMED = """
 import json, resource, sys, time

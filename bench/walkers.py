@@ -1,0 +1,118 @@
+"""Trains P3DC with and without STRF on the built-in walkers, several seeds each, and tells what came out.
+
+    python -m bench.walkers [--seeds 3] [--epochs 200] [--folder runs/walkers-bench] [--processes 2]
+
+Writes bench/results/walkers.json and prints the table: mean and standard deviation over the seeds, by challenge, with
+the frames of every clip in order and shuffled. Runs that are finished are not trained again, and a stopped one resumes.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.machine import write_result
+
+UNITS = {"P3DC": "none", "STRF-P3DC": "strf"}
+CHALLENGES = ("all", "none", "occluded", "misaligned", "look-alike", "look-alike-pace")
+
+
+def run_command(module: str, *options: str, log: Path) -> None:
+    command = [sys.executable, "-m", f"strf_cuda.{module}", *options]
+    with log.open("a") as out:
+        if subprocess.run(command, stdout=out, stderr=out).returncode:
+            raise SystemExit(f"{' '.join(command)} failed; see {log}")
+
+
+def train_and_evaluate(name: str, seed: int, epochs: int, folder: Path) -> dict:
+    """The metrics of one run, as trained and with shuffled frames."""
+    out = folder / f"{name.lower()}-{seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{out.name}.log"
+    if not (out / "metrics.json").exists():
+        started = ["--resume"] if (out / "config.yaml").exists() else []
+        run_command(
+            "train", f"--out={out}", f"--model.unit={UNITS[name]}", f"--seed={seed}", f"--epochs={epochs}",
+            f"--optimizer.decay_every={max(1, epochs * 2 // 5)}", f"--evaluation.every={epochs}",
+            "--data.workers=0", *started, log=log,
+        )  # fmt: skip
+    shuffled = out / "shuffled"
+    if not (shuffled / "metrics.json").exists():
+        run_command(
+            "evaluate", f"--checkpoint={out}/last.ckpt", f"--out={shuffled}", "--shuffle_frames", "--queries=0",
+            "--workers=0", log=log,
+        )  # fmt: skip
+    print(f"finished {out}", flush=True)
+    return {
+        "in order": figures(json.loads((out / "metrics.json").read_text())),
+        "shuffled": figures(json.loads((shuffled / "metrics.json").read_text())),
+        "seconds": json.loads((out / "metrics.json").read_text())["seconds"],
+    }
+
+
+def figures(metrics: dict) -> dict[str, float]:
+    """mAP and rank-1 by challenge, and rank-1 within the groups of look-alikes."""
+    rows = {"all": metrics, **metrics["challenges"]}
+    found = {}
+    for challenge in CHALLENGES:
+        found[f"{challenge} mAP"] = rows[challenge]["mAP"]
+        found[f"{challenge} rank-1"] = rows[challenge]["rank-1"]
+    for challenge, group in metrics["within_look_alike_groups"].items():
+        found[f"{challenge} rank-1 within group"] = group["rank-1"]
+    return found
+
+
+def summarize(runs: list[dict], order: str) -> dict[str, list[float]]:
+    """[mean, standard deviation over seeds] of every figure."""
+    names = runs[0][order]
+    return {
+        name: [
+            statistics.mean(run[order][name] for run in runs),
+            statistics.stdev(run[order][name] for run in runs) if len(runs) > 1 else 0.0,
+        ]
+        for name in names
+    }
+
+
+def table(summary: dict) -> str:
+    """Markdown: a line for each figure, a column for each model and frame order, in percent."""
+    columns = [(model, order) for order in ("in order", "shuffled") for model in UNITS]
+    lines = ["| | " + " | ".join(f"{model}, {order}" for model, order in columns) + " |", "|---" * 5 + "|"]
+    for name in summary["P3DC"]["in order"]:
+        cells = [summary[model][order][name] for model, order in columns]
+        lines.append(f"| {name} | " + " | ".join(f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--folder", type=Path, default=Path("runs/walkers-bench"))
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.processes))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(name, seed) for seed in range(options.seeds) for name in UNITS]
+    with ThreadPoolExecutor(options.processes) as pool:
+        results = list(pool.map(lambda job: train_and_evaluate(*job, options.epochs, options.folder), jobs))
+    runs = {name: [result for job, result in zip(jobs, results, strict=True) if job[0] == name] for name in UNITS}
+    summary = {
+        name: {order: summarize(of_model, order) for order in ("in order", "shuffled")}
+        for name, of_model in runs.items()
+    }
+    write_result(
+        "walkers",
+        "P3DC with and without STRF on the built-in walkers: [mean, standard deviation] over seeds, shares of 1",
+        ("torch", "numpy"),
+        {"seeds": options.seeds, "epochs": options.epochs, "summary": summary, "runs": runs},
+    )
+    print(table(summary))
+
+
+if __name__ == "__main__":
+    main()
