@@ -1,0 +1,127 @@
+"""The documentation against the software: its examples run, and its options, names, links and figures are right."""
+
+import importlib.util
+import itertools
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from strf_cuda.cli import _flat_fields, load_config, to_dict
+from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig, check_training
+from strf_cuda.errors import InputError
+from strf_cuda.models.__main__ import ROWS, count_parameters
+from strf_cuda.synthesize import SynthesizeConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "synthesize": SynthesizeConfig}
+
+
+def found(pattern, flags=re.MULTILINE):
+    """What a pattern finds on all pages, as test parameters named after page and position."""
+    matches = [(page, match) for page, text in PAGES.items() for match in re.finditer(pattern, text, flags)]
+    return [pytest.param(*match.groups(), id=f"{page}-{index}") for index, (page, match) in enumerate(matches)]
+
+
+def rows(page, header):
+    """The rows of the table under a header line, as test parameters named by their first cell."""
+    lines = iter(PAGES[page].split(f"{header}\n")[1].splitlines()[1:])
+    cells = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    return [pytest.param(*row, id=row[0].strip("`")) for row in cells]
+
+
+@pytest.mark.parametrize(
+    ("code", "output"),
+    found(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL),
+)
+def test_examples_run_and_print_what_the_page_says(code, output, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert output is None or done.stdout == output
+
+
+@pytest.fixture
+def _configurations(tmp_path, monkeypatch):
+    """A folder with the YAML files of the pages, which begin with their names."""
+    monkeypatch.chdir(tmp_path)
+    for text in PAGES.values():
+        for content, name in re.findall(r"^```yaml\n(# (\S+\.yaml)\n.*?)^```", text, re.MULTILINE | re.DOTALL):
+            (tmp_path / name).write_text(content)
+
+
+@pytest.mark.usefixtures("_configurations")
+@pytest.mark.parametrize(("command", "options"), found(r"^ *\$? *python -m strf_cuda\.(\w+)((?:\\\n|.)*)$"))
+def test_commands_can_be_typed_as_printed(command, options):
+    words = shlex.split(options, comments=True)
+    if command not in CONFIGS:
+        assert importlib.util.find_spec(f"strf_cuda.{command}") and not words
+        return
+    config = read_options(command, words)
+    if command == "train":
+        check_training(config)
+
+
+def read_options(command, words):
+    presets = PRESETS if command == "train" else None
+    return load_config(CONFIGS[command], words, prog=command, presets=presets)
+
+
+@pytest.mark.parametrize("words", found(r"`(--[a-z][^`]*)`(?! \| unknown)"))
+def test_options_named_in_the_text_exist(words):
+    known = {name for config in CONFIGS.values() for name in _flat_fields(config)} | {"config", "print_config", "help"}
+    for option in re.findall(r"--([\w.]+)", words):
+        assert option in known
+
+
+@pytest.mark.parametrize(("comparison", "options"), rows("paper.md", "| paper | options |"))
+def test_the_papers_comparisons_are_options_of_training(comparison, options):
+    for alternative in re.findall(r"`([^`]*)`", options):
+        read_options("train", shlex.split(alternative))
+
+
+@pytest.mark.parametrize("name", found(r"`(strf_cuda(?:\.\w+)+)"))
+def test_names_in_the_text_exist(name):
+    pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize("path", found(r"`((?:strf_cuda|tests|bench|docs)/[\w/]+\.\w+)`"))
+def test_files_named_in_the_text_exist(path):
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page])
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize(("option", "value", "source"), rows("paper.md", "| option | value | source |"))
+def test_the_recipe_is_the_preset(option, value, source):
+    config = to_dict(read_options("train", ["--preset=paper"]))
+    for part in option.strip("`").split("."):
+        config = config[part]
+    assert config == yaml.safe_load(value)
+
+
+def test_parameter_counts_are_those_of_the_models():
+    with torch.device("meta"):
+        counts = {f"{count_parameters(kind, unit):,}" for kind, unit, _ in ROWS}
+    missing = {count for count in counts if count not in PAGES["paper.md"]}
+    assert missing == set()
+
+
+@pytest.mark.parametrize(("words", "answer"), rows("training.md", "| given | answer |"))
+def test_mistakes_are_answered_as_the_page_says(words, answer):
+    with pytest.raises(InputError) as caught:
+        read_options("train", words.strip("`").split())
+    assert str(caught.value) == answer
