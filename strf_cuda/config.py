@@ -223,6 +223,12 @@ def check_training(config: TrainConfig) -> None:
     for name, value in not_negative.items():
         if not 0 <= value < float("inf"):
             raise InputError(f"{name} is {value}, but it must be 0 or more")
+    if config.seed >= 2**63:
+        raise InputError(f"seed is {config.seed}, but it must be less than 2^63")
+    if data.people * data.clips < 2:
+        raise InputError(
+            "data.people and data.clips are both 1, but batch normalisation needs at least 2 clips in a batch"
+        )
     for name, value in {"data.flip": data.flip, "data.erase": data.erase}.items():
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a probability is between 0 and 1")
