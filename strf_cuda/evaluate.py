@@ -34,7 +34,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     from strf_cuda.data import open_dataset
     from strf_cuda.devices import autocast_type, resolve_device
     from strf_cuda.evaluation import evaluate
-    from strf_cuda.files import write_json
+    from strf_cuda.files import writable_folder, write_json
     from strf_cuda.pictures import draw_rankings
 
     device = resolve_device(config.device)
@@ -48,12 +48,11 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         f"{trained.model.kind}, unit {trained.model.unit}, from {config.checkpoint}",
         flush=True,
     )
-    evaluation = evaluate(
-        model.to(device), dataset, data, protocol, autocast=autocast_type(config.precision, config.device)
-    )
+    autocast = autocast_type(config.precision, config.device)
+    folder = writable_folder(config.out or Path(config.checkpoint).parent / "evaluation")
+    evaluation = evaluate(model.to(device), dataset, data, protocol, autocast=autocast)
     print(f"\n{evaluation.table()}\n")
 
-    folder = Path(config.out) if config.out is not None else Path(config.checkpoint).parent / "evaluation"
     metrics = {
         **evaluation.to_dict(),
         "checkpoint": str(config.checkpoint),

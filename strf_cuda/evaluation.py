@@ -1,5 +1,6 @@
 """Evaluation of a model on a data set: embeddings, distances, figures by challenge, ranked results."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +51,14 @@ class Evaluation:
         """The figures as aligned text, in percent."""
         lines = [format_table(self.results)]
         for challenge, group in self.within_groups.items():
-            lines.append(
-                f"{challenge}, within the group of look-alikes over other cameras: rank-1 {100 * group.rank1:.1f} "
-                f"of {group.queries} queries (chance {100 * group.chance:.1f})"
-            )
+            if group.queries:
+                lines.append(
+                    f"{challenge}, within the group of look-alikes over other cameras: rank-1 {100 * group.rank1:.1f} "
+                    f"of {group.queries} queries (chance {100 * group.chance:.1f})"
+                )
         overall = self.overall
-        lines.append(f"mAP of a random ranking: {100 * self.chance:.1f}")
+        if overall.valid_queries:
+            lines.append(f"mAP of a random ranking: {100 * self.chance:.1f}")
         if overall.unmatched:
             lines.append(f"{len(overall.unmatched)} queries have no match by another camera and enter no mean")
         return "\n".join(lines)
@@ -66,7 +69,7 @@ class Evaluation:
             "dataset": self.dataset.name,
             "notes": self.dataset.notes,
             **self.overall.to_dict(),
-            "chance_mAP": self.chance,
+            "chance_mAP": None if math.isnan(self.chance) else self.chance,
             "challenges": {name: result.to_dict() for name, result in self.results.items() if name != "all"},
             "within_look_alike_groups": {name: group.to_dict() for name, group in self.within_groups.items()},
         }
@@ -116,11 +119,7 @@ def evaluate(
     Raises:
         InputError: no queries or gallery, a frame that cannot be read, features that are not finite.
     """
-    if not dataset.query or not dataset.gallery:
-        raise InputError(
-            f"{dataset.name} has {len(dataset.query)} query and {len(dataset.gallery)} gallery tracklets, but an "
-            "evaluation needs at least one of each"
-        )
+    check_testable(dataset)
     places: dict[int, int] = {}
     for tracklet in [*dataset.query, *dataset.gallery]:
         places.setdefault(id(tracklet), len(places))
@@ -134,6 +133,15 @@ def evaluate(
         embeddings[[places[id(tracklet)] for tracklet in tracklets]] for tracklets in (dataset.query, dataset.gallery)
     )
     return rank(dataset, cosine_distances(queries, gallery).numpy(), protocol.average_precision)
+
+
+def check_testable(dataset: TrackletDataset) -> None:
+    """Raises an `InputError` unless the data set has queries and a gallery."""
+    if not dataset.query or not dataset.gallery:
+        raise InputError(
+            f"{dataset.name} has {len(dataset.query)} query and {len(dataset.gallery)} gallery tracklets, but an "
+            "evaluation needs at least one of each"
+        )
 
 
 def rank(dataset: TrackletDataset, distances: np.ndarray, average_precision: str = "standard") -> Evaluation:

@@ -8,32 +8,60 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from strf_cuda.errors import InputError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path in the same folder; renames it to `path` on success and deletes it on failure.
 
     The content reaches the disk before the rename, so a power cut leaves the old file or the new one.
+
+    Raises:
+        InputError: in place of an OSError: the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Removes what a process left beside `path` that was killed while it wrote it."""
+    path = Path(path)
+    for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
+def writable_folder(path: str | Path) -> Path:
+    """The folder, made if need be; an InputError if it cannot be written to, so that no long work is done in vain."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path}: {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"cannot write to the folder {path}: permission denied")
+    return path
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes indented JSON atomically."""
+    """Writes indented JSON atomically; the content holds no NaN, which JSON does not have."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _umask() -> int:
