@@ -1,5 +1,7 @@
 """Checkpoints: written whole or not at all, read without executing anything, and turned back into a model."""
 
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any | None = None) -> None:
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch does not pass on the system's reason for a failed write
+                free = shutil.disk_usage(temporary.parent).free / 1e6
+                raise InputError(
+                    f"cannot write {path}: torch wrote a part of it, and {free:,.1f} MB are left on its disk"
+                ) from error
 
     def load_checkpoint(self, path: str, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(path)
@@ -36,9 +44,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}") from None
-    except Exception as error:  # zip and pickle faults have no common class
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoint {path}: {error.strerror}") from None
+    except pickle.UnpicklingError:  # torch's own words recommend loading it unsafely
+        raise InputError(f"{path} is no checkpoint, or holds other things than tensors and plain values") from None
+    except Exception as error:  # the faults of damaged archives have no common class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"cannot read the checkpoint {path}: {reason}") from None
+        raise InputError(f"the checkpoint {path} is damaged: {reason}") from None
     if not isinstance(checkpoint, dict) or not {"config", "person_ids", "state_dict"} <= set(checkpoint):
         raise InputError(f"{path} is not a checkpoint of strf_cuda.train, which holds config, person_ids, state_dict")
     return checkpoint
