@@ -22,12 +22,19 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """What "auto" stands for: bf16-mixed on a GPU that has it, else 32."""
+    """What "auto" stands for: bf16-mixed on a GPU that has it, else 32.
+
+    Raises:
+        InputError: 16-mixed on a CPU, where losses of that type cannot be scaled.
+    """
+    on_gpu = resolve_device(device).type == "cuda"
+    if precision == "16-mixed" and not on_gpu:
+        raise InputError("precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32 on a CPU")
     if precision != "auto":
         return precision
-    return "bf16-mixed" if resolve_device(device).type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32"
 
 
 def autocast_type(precision: str, device: str) -> torch.dtype | None:
-    """The half type of a precision for autocast, or None."""
+    """The half type of a precision for autocast, or None; errors as `resolve_precision`."""
     return _HALF_TYPES[resolve_precision(precision, device)]
