@@ -1,6 +1,8 @@
 """What happens around the steps of a run: one progress bar, evaluation every few epochs, checkpoints."""
 
 import math
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,43 @@ from strf_cuda.evaluation import Evaluation, evaluate
 
 
 class RunProgress(Callback):
-    """One bar over all steps of the run, with the remaining time, the loss and the accuracy."""
+    """The loss, the accuracy and the remaining time: one bar over all steps of the run, or a line for each epoch.
+
+    The lines are for a log: they take the bar's place where stderr is no terminal.
+    """
 
     def __init__(self):
         self._bar: tqdm | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
-        total = trainer.max_epochs * trainer.num_training_batches
-        self._bar = tqdm(total=total, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True)
+        self._started, self._start_step = time.monotonic(), trainer.global_step
+        self._total = trainer.max_epochs * trainer.num_training_batches
+        self._bar = tqdm(
+            total=self._total,
+            initial=trainer.global_step,
+            desc="training",
+            unit="step",
+            dynamic_ncols=True,
+            disable=None,
+        )
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Training) -> None:
         self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Training, outputs: Any, batch: Any, index: int) -> None:
-        if index % trainer.log_every_n_steps == 0:  # reading a figure waits for the device
-            figures = trainer.callback_metrics
-            self._bar.set_postfix(
-                loss=f"{figures['train/loss']:.3f}", accuracy=f"{figures['train/accuracy']:.2f}", refresh=False
-            )
+        if index % trainer.log_every_n_steps == 0 and not self._bar.disable:  # reading a figure waits for the device
+            self._bar.set_postfix(_figures(trainer), refresh=False)
         self._bar.update()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Training) -> None:
+        if self._bar.disable:
+            seconds = time.monotonic() - self._started
+            left = seconds / (trainer.global_step - self._start_step) * (self._total - trainer.global_step)
+            figures = ", ".join(f"{name} {value}" for name, value in _figures(trainer).items())
+            _say(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {figures}, "
+                f"{tqdm.format_interval(seconds)} passed, {tqdm.format_interval(left)} left"
+            )
 
     def on_train_end(self, trainer: L.Trainer, module: Training) -> None:
         self._bar.close()
@@ -50,20 +70,24 @@ class EvaluateAndSave(Callback):
     when the run is killed anywhere in between.
 
     Args:
-        folder: for the checkpoints and history.jsonl, a line per evaluation.
+        folder: for the checkpoints.
         dataset: its query and gallery are evaluated.
         every: epochs between evaluations; the last epoch is always evaluated.
+
+    Attributes:
+        history: a row of figures for each evaluation of the run, None where no query has a match.
+        latest: the last evaluation in this process.
     """
 
     def __init__(self, folder: Path, dataset: TrackletDataset, every: int):
         self.folder, self.dataset, self.every = folder, dataset, every
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, float | None]] = []
         self.latest: Evaluation | None = None
 
     @property
     def best(self) -> float:
         """The highest mAP so far."""
-        return max((row["mAP"] for row in self.history), default=-math.inf)
+        return max((row["mAP"] for row in self.history if row["mAP"] is not None), default=-math.inf)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -86,12 +110,16 @@ class EvaluateAndSave(Callback):
     def _evaluate(self, trainer: L.Trainer, module: Training, epoch: int) -> None:
         self.latest = evaluate_run(module, self.dataset)
         overall = self.latest.overall
-        row = {"epoch": epoch, "mAP": overall.mAP, "rank-1": overall.rank(1), "rank-5": overall.rank(5)}
-        self.history = [*self.history, row]
+        figures = {"mAP": overall.mAP, "rank-1": overall.rank(1), "rank-5": overall.rank(5)}
+        figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
+        self.history = [*self.history, {"epoch": epoch, **figures}]
+        if figures["mAP"] is None:
+            _say(f"epoch {epoch}: no query has a match, so there is no mAP")
+            return
         trainer.logger.log_metrics(
-            {f"evaluation/{name}": value for name, value in row.items() if name != "epoch"}, trainer.global_step
+            {f"evaluation/{name}": value for name, value in figures.items()}, trainer.global_step
         )
-        tqdm.write(f"epoch {epoch}: mAP {100 * overall.mAP:.1f}, rank-1 {100 * overall.rank(1):.1f}")
+        _say(f"epoch {epoch}: mAP {100 * overall.mAP:.1f}, rank-1 {100 * overall.rank(1):.1f}")
 
 
 def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
@@ -107,3 +135,14 @@ def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
     )
     module.model.train()
     return evaluation
+
+
+def _figures(trainer: L.Trainer) -> dict[str, str]:
+    figures = trainer.callback_metrics
+    return {"loss": f"{figures['train/loss']:.3f}", "accuracy": f"{figures['train/accuracy']:.2f}"}
+
+
+def _say(line: str) -> None:
+    """Prints above the bar, at once, so that a log file can be followed."""
+    tqdm.write(line)
+    sys.stdout.flush()

@@ -31,7 +31,7 @@ def embed_tracklets(
     Args:
         model: maps [B, 3, T, H, W] to features [B, F]; its parameters say on which device.
         autocast: a half type for the forward pass, or None.
-        progress: show a bar with the remaining time.
+        progress: show a bar with the remaining time where stderr is a terminal.
 
     Returns:
         float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length.
@@ -51,12 +51,12 @@ def embed_tracklets(
         shuffle_frames=protocol.shuffle_frames,
     )
     sums = None
-    for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=not progress, leave=False):
+    for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=None if progress else True, leave=False):
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             features = model(normalise(clips.to(device, non_blocking=True)))
         if sums is None:
             sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
-        sums.index_add_(0, owners, features.double().cpu())
+        sums.index_add_(0, owners, features.cpu().double())
     # The mean differs from the sum by a factor, which the scaling to unit length takes away.
     return F.normalize(sums).float()
 
