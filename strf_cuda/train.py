@@ -7,6 +7,8 @@ tensorboard/      curves
 """
 
 import itertools
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,17 @@ from strf_cuda.errors import InputError
 
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
-CHANGEABLE = ("out", "resume", "epochs", "device", "data.root", "data.workers", "evaluation.every")
+CHANGEABLE = ("out", "resume", "epochs", "device", "data.root", "data.workers", "data.on_corrupt", "evaluation.every")
 
 
 def main(argv: list[str] | None = None) -> None:
     config = load_config(TrainConfig, argv, prog=PROG, presets=PRESETS)
     if config.resume:
         config = _continued(config.out, argv)
+
+    from strf_cuda.quiet import show_warnings_in_one_line
+
+    show_warnings_in_one_line()
     train(config)
 
 
@@ -34,6 +40,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Raises:
         InputError: options or data that cannot be used.
+        KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
     """
     started = time.monotonic()
     check_training(config)
@@ -48,17 +55,21 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from strf_cuda.callbacks import EvaluateAndSave, RunProgress, evaluate_run
     from strf_cuda.checkpoints import AtomicCheckpointIO
     from strf_cuda.data import open_dataset
-    from strf_cuda.devices import check_device, resolve_precision
+    from strf_cuda.devices import resolve_device, resolve_precision
     from strf_cuda.engine import Training
-    from strf_cuda.files import replacing, write_json
+    from strf_cuda.evaluation import check_testable
+    from strf_cuda.files import replacing, writable_folder, write_json
     from strf_cuda.quiet import quiet_lightning
 
     quiet_lightning()
-    check_device(config.device)
+    device, precision = resolve_device(config.device), resolve_precision(config.precision, config.device)
     dataset = open_dataset(config.data.name, config.data.root)
+    check_testable(dataset)
     module = Training(config, dataset.train)
+    module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
     checkpoint = _last_checkpoint(folder, config)
-    text = yaml.safe_dump(to_dict(config), sort_keys=False)
+    # Without `resume`, so that the file also serves as --config of another run.
+    text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
     print(text, end="")
     for note in dataset.notes:
         print(f"note: {note}")
@@ -69,17 +80,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
         f"parameters\nrun folder: {folder}",
         flush=True,
     )
-    with replacing(folder / "config.yaml") as temporary:
+    with replacing(writable_folder(folder) / "config.yaml") as temporary:
         temporary.write_text(text, encoding="utf-8")
 
     save = EvaluateAndSave(folder, dataset, config.evaluation.every)
     trainer = L.Trainer(
-        accelerator=config.device,
+        accelerator=device.type,
         devices=1,
-        precision=resolve_precision(config.precision, config.device),
+        precision=precision,
         max_epochs=config.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[save, RunProgress()],
+        callbacks=[RunProgress(), save],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -88,9 +99,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         log_every_n_steps=10,
         use_distributed_sampler=False,
     )
-    trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    _fit(trainer, module, checkpoint, folder)
 
-    evaluation = save.latest or evaluate_run(module, dataset)  # a run that had ended already trains nothing
+    # A run that had ended already trains nothing.
+    evaluation = save.latest or evaluate_run(module.to(device), dataset)
     seconds = time.monotonic() - started
     metrics = {
         **evaluation.to_dict(),
@@ -101,6 +113,38 @@ def train(config: TrainConfig) -> dict[str, Any]:
     write_json(folder / "metrics.json", metrics)
     print(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
     return metrics
+
+
+class _ShortLists(yaml.SafeDumper):
+    """YAML with each list in one line."""
+
+
+_ShortLists.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+)
+
+
+def _fit(trainer, module, checkpoint: str | None, folder: Path) -> None:
+    """Trains. Says how to go on after an interruption; one before the first checkpoint leaves the folder free."""
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    except BaseException as error:
+        begun = (folder / "last.ckpt").exists()
+        if not begun:
+            (folder / "config.yaml").unlink(missing_ok=True)
+        worker_died = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+        # Lightning turns Ctrl-C and SIGTERM into SystemExit, the latter with status 0, and then ignores Ctrl-C.
+        if isinstance(error, SystemExit) or (worker_died and trainer.received_sigterm):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if begun:
+                print(f"the finished epochs are saved; continue with {PROG} --resume --out {folder}", file=sys.stderr)
+            raise KeyboardInterrupt from None
+        if worker_died:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"a process that reads frames ended: {reason} Try fewer with --data.workers") from None
+        if isinstance(error, OSError):  # of TensorBoard's files: checkpoints and frames raise InputErrors
+            raise InputError(f"cannot write the curves in {folder}/tensorboard: {error.strerror or error}") from None
+        raise
 
 
 def _run_folder(config: TrainConfig) -> Path:
@@ -142,10 +186,13 @@ def _differences(saved: dict[str, Any], given: dict[str, Any], prefix: str = "")
 
 def _last_checkpoint(folder: Path, config: TrainConfig) -> str | None:
     from strf_cuda.checkpoints import read_checkpoint
+    from strf_cuda.files import remove_unfinished
 
     path = folder / "last.ckpt"
     if not config.resume:
         return None
+    for name in ("last.ckpt", "best.ckpt"):
+        remove_unfinished(folder / name)
     if not path.exists():
         print("note: the run was stopped before its first checkpoint, so it starts from the beginning")
         return None
