@@ -1,0 +1,87 @@
+"""Files are whole or absent, and what keeps them from being written is told in one sentence."""
+
+import errno
+import json
+import math
+import os
+
+import pytest
+
+from strf_cuda.errors import InputError
+from strf_cuda.files import remove_unfinished, replacing, writable_folder, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_content_appears_under_its_name_at_the_end_only(tmp_path):
+    path = tmp_path / "new" / "deep" / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("content")
+        assert temporary.parent == path.parent and temporary.suffix == path.suffix and not path.exists()
+    assert path.read_text() == "content" and names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old" and names(tmp_path) == ["file.txt"]
+
+
+def test_a_new_file_has_the_rights_of_any_other(tmp_path):
+    (tmp_path / "other").touch()
+    with replacing(tmp_path / "file") as temporary:
+        temporary.touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    sentence = r"^cannot write .*/file.txt: No space left on device$"
+    with pytest.raises(InputError, match=sentence), replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "old" and names(tmp_path) == ["file.txt"]
+
+
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^cannot write .*/file/run/x.json: Not a directory$"):
+        write_json(tmp_path / "file" / "run" / "x.json", {})
+    with pytest.raises(InputError, match=r"^cannot make the folder .*/file: File exists$"):
+        writable_folder(tmp_path / "file")
+    with pytest.raises(InputError, match=r"^cannot make the folder .*/file/deep: Not a directory$"):
+        writable_folder(tmp_path / "file" / "deep")
+
+
+def test_a_folder_without_the_right_to_write_is_refused_before_the_work(tmp_path, monkeypatch):
+    assert writable_folder(tmp_path / "new" / "folder").is_dir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match=r"^cannot write to the folder .*: permission denied$"):
+        writable_folder(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("last.ckpt", ".last-x1y2.ckpt", ".last-ab.ckpt", ".best-x1y2.ckpt", ".last-x.json", "last-x.ckpt"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path / "last.ckpt")
+    assert names(tmp_path) == [".best-x1y2.ckpt", ".last-x.json", "last-x.ckpt", "last.ckpt"]
+
+
+def test_json_is_readable_and_holds_no_nan(tmp_path):
+    path = tmp_path / "figures.json"
+    write_json(path, {"mAP": 0.5, "rank-1": None})
+    assert json.loads(path.read_text()) == {"mAP": 0.5, "rank-1": None} and path.read_text().endswith("}\n")
+    with pytest.raises(ValueError):
+        write_json(path, {"mAP": math.nan})
+    assert json.loads(path.read_text())["mAP"] == 0.5
