@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.losses import TripletMarginLoss
@@ -39,7 +40,9 @@ class ReidLoss(nn.Module):
 
     def forward(self, logits: Tensor, features: Tensor, labels: Tensor) -> Losses:
         """Losses of logits [B, people] and features [B, F] for labels int64 [B]."""
-        features = features.float()  # a half type would round cosine distances to multiples of 1/128
-        cross_entropy = F.cross_entropy(logits.float(), labels)
-        triplet = self.triplet(features, labels, self.miner(features, labels))
+        # A half type would round cosine distances to multiples of 1/256, also where autocast computes the product.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            cross_entropy = F.cross_entropy(logits.float(), labels)
+            triplet = self.triplet(features, labels, self.miner(features, labels))
         return Losses(cross_entropy + triplet, cross_entropy, triplet)
