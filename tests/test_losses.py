@@ -137,3 +137,11 @@ def test_equal_features_of_all_clips_give_the_margin_and_a_finite_gradient():
     assert triplet.item() == pytest.approx(MARGIN, abs=1e-6)
     triplet.backward()
     assert features.grad.isfinite().all()
+
+
+def test_autocast_does_not_round_the_distances():
+    labels = [p for p in range(8) for _ in range(4)]
+    features = clustered_features(labels, 0.6)
+    plain = losses_of(features, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert losses_of(features, labels) == plain
