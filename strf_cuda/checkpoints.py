@@ -75,6 +75,7 @@ def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
         placement=config.placement,
         width=config.width,
         depth=config.depth,
+        stem_pool=config.stem_pool,
         unit_options=options,
     )
 
