@@ -1,9 +1,12 @@
 """What happens around the steps of a run: one progress bar, evaluation every few epochs, checkpoints."""
 
 import math
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -61,6 +64,32 @@ class RunProgress(Callback):
     def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class HeedCtrlC(Callback):
+    """Ends the run at the next batch when Ctrl-C came inside a destructor, where Python drops exceptions.
+
+    At the end of every epoch a loader's destructor waits for its processes. The trainer puts the handler back.
+    """
+
+    def __init__(self):
+        self._pressed = False
+
+    def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Training, batch: Any, index: int) -> None:
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._pressed = True
+        while frame is not None:
+            if frame.f_code.co_name == "__del__":
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
 
 
 class EvaluateAndSave(Callback):

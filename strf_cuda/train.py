@@ -7,7 +7,6 @@ tensorboard/      curves
 """
 
 import itertools
-import signal
 import sys
 import time
 from pathlib import Path
@@ -52,7 +51,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     import lightning as L
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from strf_cuda.callbacks import EvaluateAndSave, RunProgress, evaluate_run
+    from strf_cuda.callbacks import EvaluateAndSave, HeedCtrlC, RunProgress, evaluate_run
     from strf_cuda.checkpoints import AtomicCheckpointIO
     from strf_cuda.data import open_dataset
     from strf_cuda.devices import resolve_device, resolve_precision
@@ -90,7 +89,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         precision=precision,
         max_epochs=config.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[RunProgress(), save],
+        callbacks=[HeedCtrlC(), RunProgress(), save],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -133,9 +132,8 @@ def _fit(trainer, module, checkpoint: str | None, folder: Path) -> None:
         if not begun:
             (folder / "config.yaml").unlink(missing_ok=True)
         worker_died = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
-        # Lightning turns Ctrl-C and SIGTERM into SystemExit, the latter with status 0, and then ignores Ctrl-C.
+        # Lightning turns Ctrl-C and SIGTERM into SystemExit, the latter with status 0.
         if isinstance(error, SystemExit) or (worker_died and trainer.received_sigterm):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             if begun:
                 print(f"the finished epochs are saved; continue with {PROG} --resume --out {folder}", file=sys.stderr)
             raise KeyboardInterrupt from None

@@ -1,0 +1,534 @@
+"""`python -m strf_cuda.train` as its user meets it: a whole run, mistakes, damaged frames, Ctrl-C and a full disk."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from strf_cuda import callbacks, engine, train
+from strf_cuda.callbacks import EvaluateAndSave
+from strf_cuda.checkpoints import load_model, read_checkpoint
+from strf_cuda.cli import run
+from strf_cuda.config import TrainConfig
+from strf_cuda.data import MARS
+from strf_cuda.evaluation import evaluate
+
+RUN_FILES = ["best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "tensorboard"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """These networks are so small that a second thread only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def command(*argv):
+    """Exit status of the command, run in this process."""
+    return run(lambda: train.main([str(word) for word in argv]))
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def options(tiny_walkers, tiny_run, folder):
+    return [*tiny_run, f"--data.root={tiny_walkers}", f"--out={folder}"]
+
+
+@pytest.fixture
+def fails(options, folder, capsys):
+    """Runs a command that must end with status 2 and one sentence, which is returned."""
+
+    def fails(*argv):
+        assert command(*options, *argv) == 2
+        (sentence,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        assert sentence.startswith("error: ")
+        return sentence.removeprefix("error: ")
+
+    return fails
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_walkers, tiny_run, tmp_path_factory):
+    """The folder of a finished run of three epochs, and what it printed to stdout and stderr."""
+    folder, out, err = tmp_path_factory.mktemp("runs") / "run", io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert command(*tiny_run, f"--data.root={tiny_walkers}", f"--out={folder}") == 0
+    return folder, out.getvalue(), err.getvalue()
+
+
+def strict_json(path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(Path(path).read_text(), parse_constant=refuse)
+
+
+def write_table(path, tracklets):
+    """A CSV data set of (split, person, tracklet)."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "person", "camera", "tracklet", "split"])
+        for number, (split, person, tracklet) in enumerate(tracklets):
+            writer.writerows([frame, person, tracklet.camera_id, number, split] for frame in tracklet.paths)
+    return path
+
+
+# A whole run
+
+
+def test_a_run_leaves_everything_about_it_in_its_folder(finished):
+    folder, _, _ = finished
+    assert names(folder) == RUN_FILES
+    assert any(name.startswith("events.out.tfevents") for name in names(folder / "tensorboard"))
+    metrics = strict_json(folder / "metrics.json")
+    assert {"dataset", "notes", "mAP", "mINP", "rank-1", "rank-5", "cmc", "chance_mAP", "queries"} <= set(metrics)
+    assert {"challenges", "within_look_alike_groups", "epochs", "seconds", "history"} <= set(metrics)
+    assert metrics["epochs"] == 3 and [row["epoch"] for row in metrics["history"]] == [1, 2, 3]
+    assert metrics["history"][-1]["mAP"] == metrics["mAP"] and 0 < metrics["mAP"] <= 1
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2
+
+
+def test_what_is_printed_can_be_followed_in_a_log(finished):
+    """Without a terminal there are no bars, but a line for each epoch."""
+    folder, out, err = finished
+    assert err == ""
+    assert out.startswith("preset: demo\n") and f"run folder: {folder}\n" in out
+    assert "walkers: 24 training tracklets of 4 people, 12 queries, 25 gallery tracklets\n" in out
+    metrics = strict_json(folder / "metrics.json")
+    for number in (1, 2, 3):
+        (line,) = [line for line in out.splitlines() if line.startswith(f"epoch {number}/3: loss ")]
+        assert "accuracy" in line and "left" in line
+        assert f"epoch {number}: mAP {100 * metrics['history'][number - 1]['mAP']:.1f}, rank-1 " in out
+    assert "mAP of a random ranking" in out and "\r" not in out
+
+
+def test_a_terminal_shows_one_bar_and_no_line_for_each_epoch(options, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    err = Terminal()
+    with contextlib.redirect_stderr(err):
+        assert command(*options, "--epochs=1") == 0
+    assert "epoch 1/1" in err.getvalue() and "loss=" in err.getvalue() and "warning" not in err.getvalue()
+    out = capsys.readouterr().out
+    assert "epoch 1: mAP" in out and "epoch 1/1" not in out
+
+
+def test_best_ckpt_is_the_first_checkpoint_with_the_highest_mAP(options, folder, monkeypatch):
+    sequence = iter([0.2, 0.5, 0.5, 0.4])
+
+    def scripted(module, dataset):
+        overall = SimpleNamespace(mAP=next(sequence), rank=lambda k: 0.1)
+        return SimpleNamespace(overall=overall, to_dict=lambda: {"mAP": overall.mAP}, table=lambda: "")
+
+    monkeypatch.setattr(callbacks, "evaluate_run", scripted)
+    assert command(*options, "--epochs=4") == 0
+    assert read_checkpoint(folder / "best.ckpt")["epoch"] == 1
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 3
+
+
+def test_best_ckpt_gives_the_mAP_of_its_epoch(finished, tiny_walkers):
+    folder, _, _ = finished
+    history = strict_json(folder / "metrics.json")["history"]
+    best = max(history, key=lambda row: row["mAP"])
+    assert read_checkpoint(folder / "best.ckpt")["epoch"] + 1 == best["epoch"]
+    model, config = load_model(folder / "best.ckpt")
+    again = evaluate(model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
+    assert again.overall.mAP == pytest.approx(best["mAP"], abs=1e-9)
+
+
+def test_evaluations_come_every_few_epochs_and_at_the_end(options, folder):
+    assert command(*options, "--epochs=3", "--evaluation.every=2") == 0
+    assert [row["epoch"] for row in strict_json(folder / "metrics.json")["history"]] == [2, 3]
+
+
+def test_the_saved_configuration_repeats_the_run(finished, tmp_path):
+    folder, _, _ = finished
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["data"]["height"] == 32 and saved["resume"] is False and Path(saved["data"]["root"]).is_absolute()
+    assert command(f"--config={folder}/config.yaml", f"--out={tmp_path}/again") == 0
+    assert strict_json(tmp_path / "again/metrics.json")["history"] == strict_json(folder / "metrics.json")["history"]
+
+
+def test_the_configuration_of_a_resumed_run_also_starts_a_new_one(options, folder, tmp_path):
+    assert command(*options, "--epochs=1") == 0
+    assert command("--resume", f"--out={folder}", "--epochs=2") == 0
+    assert command(f"--config={folder}/config.yaml", f"--out={tmp_path}/new", "--epochs=1") == 0
+    assert names(tmp_path / "new") == RUN_FILES
+
+
+def test_a_finished_run_can_be_resumed_for_its_figures(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished[0], tmp_path / "copy")
+    before = strict_json(folder / "metrics.json")
+    (folder / "metrics.json").unlink()
+    assert command("--resume", f"--out={folder}") == 0
+    after = strict_json(folder / "metrics.json")
+    assert {**after, "seconds": 0} == {**before, "seconds": 0}
+    assert "mAP of a random ranking" in capsys.readouterr().out
+
+
+def test_runs_without_a_name_are_numbered(tiny_walkers, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = os.path.relpath(tiny_walkers)
+    assert command(*tiny_run, f"--data.root={data}", "--epochs=1") == 0
+    assert names("runs/demo-1") == RUN_FILES
+    assert yaml.safe_load(Path("runs/demo-1/config.yaml").read_text())["data"]["root"] == str(tiny_walkers)
+    assert train._run_folder(TrainConfig()) == Path("runs/demo-2")
+    assert train._run_folder(TrainConfig(preset="paper")) == Path("runs/paper-1")
+
+
+def test_mixed_precision_trains_on_the_cpu(options, folder):
+    assert command(*options, "--epochs=1", "--precision=bf16-mixed") == 0
+    weights = read_checkpoint(folder / "last.ckpt")["state_dict"]
+    assert weights["model.conv1.weight"].dtype == torch.float32
+
+
+def test_help_answers_at_once_without_torch():
+    code = (
+        "import sys\nfrom strf_cuda import train\n"
+        "try:\n    train.main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'torch', 'lightning', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    seconds = []
+    for _ in range(2):
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0 and done.stderr == "[]\n", done.stderr
+        assert "--model.temporal_pool" in done.stdout and "paper's recipe on MARS" in " ".join(done.stdout.split())
+    assert min(seconds) < 1.5
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--data.root=/no/such"], "/no/such does not exist"),
+        (["--epoch=2"], "unknown option --epoch; did you mean epochs?"),
+        (["--preset=papr"], "preset is 'papr', but there are demo or paper; did you mean paper?"),
+        (["--model.kind=p3d"], "model.kind on the command line is 'p3d', but it must be c2d, i3d, p3da, p3db or p3dc"),
+        (["--model.width=20"], "40 channels are not divisible by the reduction 16"),
+        (["--model.resolutions=[1,2]"], "pool window (2, 1, 1) must be three odd positive sizes"),
+        (["--model.stages=[2,5]"], "stages are (2, 5), but a ResNet has the stages 1, 2, 3 and 4"),
+        (["--model.paths=[]"], "paths are (), but there must be at least one"),
+        (["--model.temperature=.inf"], "temperature is inf, but it must be a finite number"),
+        (["--data.people=5"], "a batch of 5 people needs tracklets of at least 5 persons to train on, but there are 4"),
+        (["--data.people=1", "--data.clips=1"], "data.people and data.clips are both 1, but batch normalisation"),
+        (["--epochs=0"], "epochs is 0, but it must be at least 1"),
+        (["--seed=-1"], "seed is -1, but it must be 0 or more"),
+        (["--seed=9223372036854775808"], "seed is 9223372036854775808, but it must be less than 2^63"),
+        (["--data.flip=1.5"], "data.flip is 1.5, but a probability is between 0 and 1"),
+        (["--optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0, but it must be 0 or more"),
+        (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32"),
+        (["--model.weights=/no/such.pth"], "there is no weights file /no/such.pth"),
+        (["--data.name=mars", "--data.root=null"], "the data set mars is on your disk somewhere"),
+        (["--resume"], "there is no run to resume in "),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_no_run_behind(fails, folder, argv, sentence):
+    assert sentence in fails(*argv)
+    assert not (folder / "config.yaml").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(fails):
+    assert fails("--device=gpu").startswith("device is gpu, but torch finds no GPU here; use --device cpu")
+
+
+def test_an_unknown_key_in_a_file_is_named_with_the_file(fails, tmp_path):
+    (tmp_path / "mine.yaml").write_text("model:\n  stage: [2]\n")
+    sentence = f"unknown key model.stage in {tmp_path}/mine.yaml; did you mean stages?"
+    assert fails(f"--config={tmp_path}/mine.yaml") == sentence
+
+
+@pytest.mark.parametrize("content", [b"garbage", b""])
+def test_a_weights_file_that_is_none_is_named(fails, tmp_path, content):
+    (tmp_path / "weights.pth").write_bytes(content)
+    assert f"{tmp_path}/weights.pth" in fails(f"--model.weights={tmp_path}/weights.pth")
+
+
+def test_weights_of_another_network_are_named(fails, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(16, 3, 7, 7), "extra": torch.zeros(1)}, tmp_path / "weights.pth")
+    assert fails(f"--model.weights={tmp_path}/weights.pth") == f"{tmp_path}/weights.pth has an unexpected entry extra"
+
+
+def test_a_data_set_without_queries_is_refused_before_training(fails, folder, tiny_walkers, tmp_path):
+    tracklets = MARS(tiny_walkers).train
+    table = write_table(tmp_path / "own.csv", [("train", t.person_id, t) for t in tracklets])
+    sentence = fails("--data.name=table", f"--data.root={table}")
+    assert sentence.startswith("own has 0 query and 0 gallery tracklets, but an evaluation needs at least one of each")
+    assert not folder.exists()
+
+
+def test_a_data_set_without_matches_trains_without_figures(options, folder, tiny_walkers, tmp_path, capsys):
+    """Every query is of a person whom no other camera saw; there is no mAP, so no best one either."""
+    data = MARS(tiny_walkers)
+    rows = [("train", t.person_id, t) for t in data.train]
+    rows += [("query", f"q{i}", t) for i, t in enumerate(data.query)]
+    rows += [("gallery", f"g{i}", t) for i, t in enumerate(data.gallery)]
+    table = write_table(tmp_path / "own.csv", rows)
+    assert command(*options, "--data.name=table", f"--data.root={table}", "--epochs=1") == 0
+    assert names(folder) == [name for name in RUN_FILES if name != "best.ckpt"]
+    metrics = strict_json(folder / "metrics.json")
+    assert metrics["mAP"] is None and metrics["chance_mAP"] is None and len(metrics["queries_without_match"]) == 12
+    assert metrics["history"] == [{"epoch": 1, "mAP": None, "rank-1": None, "rank-5": None}]
+    out = capsys.readouterr().out
+    assert "epoch 1: no query has a match, so there is no mAP" in out and "nan" not in out
+    assert "note: 12 of 12 queries have no gallery tracklet of their person by another camera" in out
+
+
+def test_a_run_that_diverges_says_so(fails):
+    assert "its training has diverged" in fails("--optimizer.learning_rate=1e30")
+
+
+def test_a_damaged_last_checkpoint_is_named_on_resuming(fails, finished, tmp_path):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
+    os.truncate(copy / "last.ckpt", 1000)
+    assert fails("--resume", f"--out={copy}", "--epochs=4").startswith(f"the checkpoint {copy}/last.ckpt is damaged")
+
+
+def test_a_checkpoint_of_another_architecture_is_named_on_resuming(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["model"]["kind"] = "p3da"
+    config["model"]["stages"] = [2]
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert command("--resume", f"--out={copy}", "--epochs=4") == 2
+    assert (
+        "is of another architecture: it has the weight model.layer3.0.temporal.unit.weight" in capsys.readouterr().err
+    )
+
+
+# Damaged frames
+
+
+@pytest.fixture
+def damaged(tiny_walkers, tmp_path):
+    """A copy of the walkers, in which one frame of every third training tracklet is cut; and these frames."""
+    root = shutil.copytree(tiny_walkers, tmp_path / "damaged")
+    frames = [tracklet.paths[2] for tracklet in MARS(root).train[::3]]
+    for frame in frames:
+        os.truncate(frame, 300)
+    return root, frames
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_frame_ends_training_with_its_path(fails, damaged, workers):
+    root, frames = damaged
+    sentence = fails(f"--data.root={root}", f"--data.workers={workers}")
+    assert any(f"frame {frame} is damaged" in sentence for frame in frames)
+
+
+def test_damaged_frames_are_skipped_by_choice_with_a_warning_for_each(options, damaged, folder, capsys):
+    root, frames = damaged
+    assert command(*options, f"--data.root={root}", "--data.on_corrupt=skip", "--epochs=2") == 0
+    lines = capsys.readouterr().err.splitlines()
+    warned = [frame for frame in frames if sum(frame in line for line in lines) == 1]
+    assert len(lines) == len(warned) > 2
+    assert all(line.startswith("warning: frame ") and line.endswith("was drawn)") for line in lines)
+    assert names(folder) == RUN_FILES
+
+
+def test_a_run_that_met_a_damaged_frame_late_can_go_on_skipping(options, damaged, folder, capsys):
+    root, frames = damaged
+    pristine = {frame: Path(frame).read_bytes() for frame in frames}
+    for frame in frames:
+        shutil.copy(Path(frame).parent / Path(frame).name.replace("F003", "F002"), frame)
+    assert command(*options, f"--data.root={root}", "--epochs=1") == 0
+    for frame, cut in pristine.items():
+        Path(frame).write_bytes(cut)
+    assert command("--resume", f"--out={folder}", "--epochs=3") == 2
+    assert command("--resume", f"--out={folder}", "--epochs=3", "--data.on_corrupt=skip") == 0
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2
+
+
+def test_a_missing_frame_is_named_before_training(fails, tiny_walkers, tmp_path, folder):
+    root = shutil.copytree(tiny_walkers, tmp_path / "copy")
+    frame = Path(MARS(root).query[0].paths[0])
+    frame.unlink()
+    assert frame.name in fails(f"--data.root={root}") and not folder.exists()
+
+
+def test_a_damaged_query_frame_is_named(fails, tiny_walkers, tmp_path):
+    root = shutil.copytree(tiny_walkers, tmp_path / "copy")
+    frame = MARS(root).query[0].paths[1]
+    os.truncate(frame, 300)
+    assert f"frame {frame} is damaged" in fails(f"--data.root={root}", "--epochs=1")
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_again(options, damaged, folder, capsys):
+    root, _ = damaged
+    assert command(*options, f"--data.root={root}") == 2
+    assert names(folder) == ["tensorboard"]
+    assert command(*options, f"--data.root={root}", "--data.on_corrupt=skip", "--epochs=1") == 0
+
+
+# Interruptions and the disk
+
+
+def interrupt_at(monkeypatch, step, act):
+    plain = engine.Training.training_step
+
+    def training_step(self, batch, batch_index):
+        if self.global_step == step:
+            act()
+        return plain(self, batch, batch_index)
+
+    monkeypatch.setattr(engine.Training, "training_step", training_step)
+
+
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def press_ctrl_c_in_a_destructor():
+    class Loader:
+        def __del__(self):
+            press_ctrl_c()
+
+    Loader()
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def _default_sigint():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_default_sigint")
+@pytest.mark.parametrize("act", [press_ctrl_c, press_ctrl_c_in_a_destructor, terminate])
+def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, capsys, act):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8, act)
+        assert command(*options) == 130
+    captured = capsys.readouterr()
+    advice = f"the finished epochs are saved; continue with python -m strf_cuda.train --resume --out {folder}"
+    assert captured.err.splitlines() == [advice, "interrupted"]
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert command("--resume", f"--out={folder}") == 0
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2 and names(folder) == RUN_FILES
+
+
+@pytest.mark.usefixtures("_default_sigint")
+def test_a_run_interrupted_in_its_first_epoch_leaves_its_folder_free(options, folder, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, press_ctrl_c)
+        assert command(*options) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert command(*options, "--epochs=1", "--model.width=32") == 0
+
+
+def test_ctrl_c_ends_all_processes_and_the_run_can_be_resumed(options, folder):
+    """For real: the signal goes to the whole process group, as a terminal sends it."""
+    argv = [sys.executable, "-m", "strf_cuda.train", *options, "--data.workers=2", "--epochs=999"]
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
+        time.sleep(0.1)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    finished = read_checkpoint(folder / "last.ckpt")["epoch"] + 1
+    assert command("--resume", f"--out={folder}", f"--epochs={finished + 1}", "--data.workers=0") == 0
+
+
+def test_a_full_disk_ends_the_run_in_one_sentence_and_keeps_the_last_checkpoint(
+    options, folder, fails, monkeypatch, capsys
+):
+    plain, written = torch.save, []
+
+    def fill(checkpoint, path):
+        written.append(path)
+        if len(written) > 2:
+            Path(path).write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+        plain(checkpoint, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fill)
+        sentence = fails()
+    assert sentence.startswith(f"cannot write {folder}/") and "MB are left on its disk" in sentence
+    assert names(folder) == ["best.ckpt", "config.yaml", "last.ckpt", "tensorboard"]
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
+    assert command("--resume", f"--out={folder}") == 0
+
+
+def test_curves_that_cannot_be_written_are_one_sentence(fails, folder, monkeypatch):
+    def full(self, *args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EvaluateAndSave, "on_train_epoch_end", full)
+    assert fails() == f"cannot write the curves in {folder}/tensorboard: No space left on device"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(fails, tmp_path):
+    (tmp_path / "file").touch()
+    assert fails(f"--out={tmp_path}/file/run") == f"cannot make the folder {tmp_path}/file/run: Not a directory"
+
+
+def test_a_worker_that_was_killed_is_one_sentence(fails, monkeypatch):
+    def die():
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+
+    interrupt_at(monkeypatch, 3, die)
+    sentence = "a process that reads frames ended: DataLoader worker (pid 4711) is killed by signal: Killed."
+    assert fails().startswith(sentence)
+
+
+def test_other_errors_keep_their_traceback(options, folder, monkeypatch):
+    interrupt_at(monkeypatch, 3, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command(*options)
+
+
+def test_resuming_removes_what_a_killed_write_left(options, folder):
+    assert command(*options, "--epochs=1") == 0
+    (folder / ".last-ab12.ckpt").write_bytes(b"half")
+    assert command("--resume", f"--out={folder}", "--epochs=2") == 0
+    assert names(folder) == RUN_FILES
