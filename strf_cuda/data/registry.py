@@ -1,5 +1,6 @@
 """Data sets by the names that configurations use, and the place of the built-in one."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from strf_cuda.data.folder import TrackletFolder
 from strf_cuda.data.mars import MARS
 from strf_cuda.data.table import TrackletTable
 from strf_cuda.data.tracklets import TrackletDataset
-from strf_cuda.data.walkers import make_walkers
+from strf_cuda.data.walkers import WalkersConfig, make_walkers
 from strf_cuda.data.walkers.config import GENERATOR_VERSION
 from strf_cuda.errors import InputError
 
@@ -33,6 +34,8 @@ def open_dataset(name: str, root: str | None) -> TrackletDataset:
 
 
 def built_in_walkers() -> Path:
-    """The folder of the small built-in set, drawn on first use."""
+    """The folder of the small built-in set, drawn on first use; sets of other parameters have other folders."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return make_walkers(cache / "strf_cuda" / f"walkers-demo-{GENERATOR_VERSION}", workers=min(8, os.cpu_count() or 1))
+    parameters = repr((GENERATOR_VERSION, WalkersConfig()))
+    name = f"walkers-{hashlib.sha256(parameters.encode()).hexdigest()[:8]}"
+    return make_walkers(cache / "strf_cuda" / name, workers=min(8, os.cpu_count() or 1))

@@ -36,7 +36,7 @@ class WalkersConfig:
         seed: of every random draw.
     """
 
-    train_people: int = 48
+    train_people: int = 96
     test_people: int = 48
     gait_groups: int = 3
     pace_groups: int = 3
