@@ -24,7 +24,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with replacing(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # torch does not pass on the system's reason for a failed write
+            except RuntimeError as error:
+                if str(error).startswith("DataLoader worker"):  # raised by a signal, wherever the main process is
+                    raise
+                # torch does not pass on the system's reason for a failed write.
                 free = shutil.disk_usage(temporary.parent).free / 1e6
                 raise InputError(
                     f"cannot write {path}: torch wrote a part of it, and {free:,.1f} MB are left on its disk"
@@ -75,7 +78,6 @@ def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
         placement=config.placement,
         width=config.width,
         depth=config.depth,
-        stem_pool=config.stem_pool,
         unit_options=options,
     )
 

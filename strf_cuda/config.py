@@ -61,7 +61,6 @@ class ModelConfig:
         placement: the unit in front of the 3x1x1 (temporal) or the 1x3x3 convolution (spatial)
         width: channels of the first convolution
         depth: blocks in each of the four stages
-        stem_pool: the max-pool after the first convolution; without it small frames keep twice the resolution
         weights: ResNet state-dict file in torchvision's names, "imagenet" to download one, or null
         reduction: channel reduction n of the unit
         resolutions: pool windows of the dynamic/fine and of the static/coarse paths
@@ -79,7 +78,6 @@ class ModelConfig:
     placement: Literal["temporal", "spatial"] = "temporal"
     width: int = 64
     depth: tuple[int, int, int, int] = (3, 4, 6, 3)
-    stem_pool: bool = True
     weights: str | None = None
     reduction: int = 16
     resolutions: tuple[int, int] = (1, 3)

@@ -24,12 +24,12 @@ class VideoResNet(nn.Module):
     classifier.
     """
 
-    def __init__(self, kinds: Sequence[Sequence[str]], num_classes: int, width: int, stem_pool: bool = True):
+    def __init__(self, kinds: Sequence[Sequence[str]], num_classes: int, width: int):
         super().__init__()
         self.conv1 = FrameConv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = FrameBatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = FrameMaxPool2d(3, 2, 1) if stem_pool else nn.Identity()
+        self.maxpool = FrameMaxPool2d(3, 2, 1)
         channels = width
         for stage, (stage_kinds, stride) in enumerate(zip(kinds, (1, 2, 2, 1), strict=True), start=1):
             planes = width * 2 ** (stage - 1)
@@ -51,7 +51,7 @@ class VideoResNet(nn.Module):
         return self.feature_norm.num_features
 
     def feature_maps(self, clips: Tensor) -> Tensor:
-        """The last stage's output [B, C, T, H/16, W/16] (H/8, W/8 without the stem's max-pool)."""
+        """The last stage's output [B, C, T, H/16, W/16]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(channels_last(clips)))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
@@ -72,7 +72,6 @@ def create_model(
     placement: str = "temporal",
     width: int = 64,
     depth: Sequence[int] = (3, 4, 6, 3),
-    stem_pool: bool = True,
     unit_options: Mapping[str, Any] | None = None,
 ) -> VideoResNet:
     """Builds a video ResNet of the paper's Table 2, or a smaller one.
@@ -89,7 +88,6 @@ def create_model(
             2). C2D and I3D blocks have one convolution, and the unit stands in front of that.
         width: channels of the first convolution; features have 32 * width.
         depth: blocks in each of the four stages.
-        stem_pool: the max-pool after the first convolution; without it small frames keep twice the resolution.
         unit_options: keyword arguments of `strf_cuda.STRF`.
 
     Raises:
@@ -101,7 +99,7 @@ def create_model(
         [kind if stage in temporal_stages and _is_temporal_block(index) else "c2d" for index in range(blocks)]
         for stage, blocks in enumerate(depth, start=1)
     ]
-    model = VideoResNet(kinds, num_classes, width, stem_pool)
+    model = VideoResNet(kinds, num_classes, width)
     units = {}
     for stage in sorted(set(stages)):
         for index, block in enumerate(getattr(model, f"layer{stage}")):
