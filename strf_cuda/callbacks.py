@@ -67,29 +67,42 @@ class RunProgress(Callback):
 
 
 class HeedCtrlC(Callback):
-    """Ends the run at the next batch when Ctrl-C came inside a destructor, where Python drops exceptions.
+    """Ends the run at the next batch when Ctrl-C came where Python drops exceptions.
 
-    At the end of every epoch a loader's destructor waits for its processes. The trainer puts the handler back.
+    That is in destructors and around a fork; every epoch's loader begins with forks and ends in a destructor. The
+    dropped exception is not shown. The trainer puts the signal's handler back.
     """
 
     def __init__(self):
         self._pressed = False
+        self._show_dropped = None
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._interrupt)
+            self._show_dropped, sys.unraisablehook = sys.unraisablehook, self._drop
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Training, batch: Any, index: int) -> None:
         if self._pressed:
             raise KeyboardInterrupt
 
+    def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
+        self._put_back()
+
+    def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
+        self._put_back()
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._pressed = True
-        while frame is not None:
-            if frame.f_code.co_name == "__del__":
-                return
-            frame = frame.f_back
         raise KeyboardInterrupt
+
+    def _drop(self, dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            self._show_dropped(dropped)
+
+    def _put_back(self) -> None:
+        if self._show_dropped is not None:
+            sys.unraisablehook, self._show_dropped = self._show_dropped, None
 
 
 class EvaluateAndSave(Callback):
