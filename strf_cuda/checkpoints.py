@@ -47,11 +47,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}") from None
-    except OSError as error:
+    except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     except pickle.UnpicklingError:  # torch's own words recommend loading it unsafely
         raise InputError(f"{path} is no checkpoint, or holds other things than tensors and plain values") from None
-    except Exception as error:  # the faults of damaged archives have no common class
+    except Exception as error:  # the faults of damaged archives have no common class, OSError is among them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"the checkpoint {path} is damaged: {reason}") from None
     if not isinstance(checkpoint, dict) or not {"config", "person_ids", "state_dict"} <= set(checkpoint):

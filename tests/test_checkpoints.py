@@ -101,6 +101,8 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(model, tmp_path, way):
 def spoil(path, how):
     if how == "truncated":
         os.truncate(path, os.path.getsize(path) // 2)
+    elif how == "its beginning":
+        os.truncate(path, 5000)
     elif how == "nearly whole":
         os.truncate(path, os.path.getsize(path) - 100)
     elif how == "empty":
@@ -122,6 +124,7 @@ def spoil(path, how):
     ("how", "sentence"),
     [
         ("truncated", "the checkpoint {path} is damaged: "),
+        ("its beginning", "the checkpoint {path} is damaged: "),
         ("nearly whole", "the checkpoint {path} is damaged: "),
         ("empty", "the checkpoint {path} is damaged: "),
         ("text", "{path} is no checkpoint, or holds other things than tensors and plain values"),
@@ -165,3 +168,15 @@ def test_a_configuration_with_an_unknown_key_is_named_with_its_file(model, tmp_p
     torch.save(content, tmp_path / "model.ckpt")
     with pytest.raises(InputError, match=r"unknown key model.widht in .*/model.ckpt; did you mean width\?"):
         load_model(tmp_path / "model.ckpt")
+
+
+def test_a_worker_s_death_during_a_write_is_not_taken_for_a_full_disk(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def interrupted(checkpoint, path):
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        AtomicCheckpointIO().save_checkpoint({}, str(saved))
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == ["model.ckpt"]
