@@ -228,11 +228,10 @@ def test_help_answers_at_once_without_torch():
     assert done.returncode == 0 and done.stderr == "[]\n" and "--average_precision" in done.stdout
 
 
-def test_the_command_has_an_exit_status(tmp_path):
-    argv = [sys.executable, "-m", "strf_cuda.evaluate", f"--checkpoint={tmp_path}/none.ckpt"]
+def test_the_command_has_an_exit_status():
+    argv = [sys.executable, "-m", "strf_cuda.evaluate", "--checkpoint=x", "--stride=0"]
     done = subprocess.run(argv, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: there is no checkpoint {tmp_path}/none.ckpt\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: stride is 0, but it must be 1 or more\n")
 
 
 def test_the_run_s_settings_are_the_defaults():
