@@ -1,6 +1,7 @@
 """What happens around the steps of a run: one progress bar, evaluation every few epochs, checkpoints."""
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 from tqdm import tqdm
 
 from strf_cuda.data.tracklets import TrackletDataset
@@ -66,43 +68,45 @@ class RunProgress(Callback):
             self._bar.close()
 
 
-class HeedCtrlC(Callback):
-    """Ends the run at the next batch when Ctrl-C came where Python drops exceptions.
+class StopOnCtrlC(Callback):
+    """Ctrl-C ends the run before the next batch, in training or in evaluation; pressed twice, at once.
 
-    That is in destructors and around a fork; every epoch's loader begins with forks and ends in a destructor. The
-    dropped exception is not shown. The trainer puts the signal's handler back.
+    At once is not always clean: in destructors and around forks, where every loader ends and begins, Python drops the
+    exception or leaves half-made objects behind. The loader's processes leave Ctrl-C to this one, which ends them. The
+    trainer puts the signal's handler back.
     """
 
     def __init__(self):
         self._pressed = False
-        self._show_dropped = None
+        self._hook = None
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._interrupt)
-            self._show_dropped, sys.unraisablehook = sys.unraisablehook, self._drop
+            self._process = os.getpid()
+            self._hook = module.model.register_forward_pre_hook(self._stop)
+            signal.signal(signal.SIGINT, self._note)
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: Training, batch: Any, index: int) -> None:
+    def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
+        self._remove_hook()
+
+    def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
+        self._remove_hook()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        if self._pressed:
+            raise KeyboardInterrupt
+        self._pressed = True
+
+    def _stop(self, model: nn.Module, inputs: tuple) -> None:
         if self._pressed:
             raise KeyboardInterrupt
 
-    def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
-        self._put_back()
-
-    def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
-        self._put_back()
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._pressed = True
-        raise KeyboardInterrupt
-
-    def _drop(self, dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
-            self._show_dropped(dropped)
-
-    def _put_back(self) -> None:
-        if self._show_dropped is not None:
-            sys.unraisablehook, self._show_dropped = self._show_dropped, None
+    def _remove_hook(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
 
 class EvaluateAndSave(Callback):

@@ -18,7 +18,12 @@ TOP = 10
 
 
 def main(argv: list[str] | None = None) -> None:
-    evaluate_checkpoint(load_config(EvaluateConfig, argv, prog=PROG))
+    config = load_config(EvaluateConfig, argv, prog=PROG)
+
+    from strf_cuda.quiet import show_warnings_in_one_line
+
+    show_warnings_in_one_line()
+    evaluate_checkpoint(config)
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
@@ -38,7 +43,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     from strf_cuda.pictures import draw_rankings
 
     device = resolve_device(config.device)
-    model, trained = load_model(config.checkpoint)
+    checkpoint = Path(config.checkpoint).expanduser()
+    model, trained = load_model(checkpoint)
     data, protocol = _settings(config, trained)
     dataset = open_dataset(data.name, data.root)
     for note in dataset.notes:
@@ -49,7 +55,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         flush=True,
     )
     autocast = autocast_type(config.precision, config.device)
-    folder = writable_folder(config.out or Path(config.checkpoint).parent / "evaluation")
+    folder = writable_folder(Path(config.out).expanduser() if config.out else checkpoint.parent / "evaluation")
     evaluation = evaluate(model.to(device), dataset, data, protocol, autocast=autocast)
     print(f"\n{evaluation.table()}\n")
 

@@ -45,13 +45,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
     check_training(config)
     folder = _run_folder(config)
     if config.data.root is not None:
-        config.data.root = str(Path(config.data.root).resolve())  # the saved configuration is read from anywhere
+        config.data.root = str(
+            Path(config.data.root).expanduser().resolve()
+        )  # the saved configuration is read from anywhere
 
     # After the checks, since these take seconds to import.
     import lightning as L
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from strf_cuda.callbacks import EvaluateAndSave, HeedCtrlC, RunProgress, evaluate_run
+    from strf_cuda.callbacks import EvaluateAndSave, RunProgress, StopOnCtrlC, evaluate_run
     from strf_cuda.checkpoints import AtomicCheckpointIO
     from strf_cuda.data import open_dataset
     from strf_cuda.devices import resolve_device, resolve_precision
@@ -89,7 +91,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         precision=precision,
         max_epochs=config.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[HeedCtrlC(), RunProgress(), save],
+        callbacks=[StopOnCtrlC(), RunProgress(), save],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -149,7 +151,7 @@ def _run_folder(config: TrainConfig) -> Path:
     if config.out is None:
         names = (Path("runs") / f"{config.preset}-{number}" for number in itertools.count(1))
         return next(folder for folder in names if not folder.exists())
-    folder = Path(config.out)
+    folder = Path(config.out).expanduser()
     if (folder / "config.yaml").exists() and not config.resume:
         raise InputError(f"{folder} holds a run already: add --resume to continue it, or give another --out")
     return folder
@@ -159,7 +161,7 @@ def _continued(out: str | None, argv: list[str] | None) -> TrainConfig:
     """The saved configuration of a run, with the options given now, as far as a continued run may change them."""
     if out is None:
         raise InputError("--resume needs --out, the folder of the run to continue")
-    saved_file = Path(out) / "config.yaml"
+    saved_file = Path(out).expanduser() / "config.yaml"
     if not saved_file.exists():
         raise InputError(f"there is no run to resume in {out}: {saved_file} does not exist")
     saved = read_yaml(saved_file)

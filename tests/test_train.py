@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from strf_cuda import callbacks, engine, train
+from strf_cuda import evaluate as evaluate_command
 from strf_cuda.callbacks import EvaluateAndSave
 from strf_cuda.checkpoints import load_model, read_checkpoint
 from strf_cuda.cli import run
@@ -198,6 +199,17 @@ def test_runs_without_a_name_are_numbered(tiny_walkers, tiny_run, tmp_path, monk
     assert yaml.safe_load(Path("runs/demo-1/config.yaml").read_text())["data"]["root"] == str(tiny_walkers)
     assert train._run_folder(TrainConfig()) == Path("runs/demo-2")
     assert train._run_folder(TrainConfig(preset="paper")) == Path("runs/paper-1")
+
+
+def test_a_tilde_stands_for_the_home_folder(tiny_walkers, tiny_run, tmp_path, monkeypatch):
+    """A shell leaves the one in --out=~/run alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(tiny_walkers)
+    assert command(*tiny_run, "--data.root=~/data", "--out=~/run", "--epochs=1") == 0
+    assert command("--resume", "--out=~/run") == 0
+    assert names(tmp_path / "run") == RUN_FILES
+    assert run(lambda: evaluate_command.main(["--checkpoint=~/run/last.ckpt", "--out=~/figures", "--device=cpu"])) == 0
+    assert "metrics.json" in names(tmp_path / "figures")
 
 
 def test_mixed_precision_trains_on_the_cpu(options, folder):
@@ -441,6 +453,31 @@ def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, caps
 
 
 @pytest.mark.usefixtures("_default_sigint")
+def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch):
+    plain = callbacks.evaluate_run
+
+    def pressed(module, dataset):
+        if module.current_epoch == 1:
+            press_ctrl_c()
+        return plain(module, dataset)
+
+    monkeypatch.setattr(callbacks, "evaluate_run", pressed)
+    assert command(*options) == 130
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
+
+
+@pytest.mark.usefixtures("_default_sigint")
+def test_ctrl_c_pressed_twice_does_not_wait_for_the_next_batch(options, monkeypatch):
+    def press_twice():
+        press_ctrl_c()
+        press_ctrl_c()
+        pytest.fail("the second one should have ended it")
+
+    interrupt_at(monkeypatch, 8, press_twice)
+    assert command(*options) == 130
+
+
+@pytest.mark.usefixtures("_default_sigint")
 def test_a_run_interrupted_in_its_first_epoch_leaves_its_folder_free(options, folder, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2, press_ctrl_c)
@@ -458,6 +495,7 @@ def test_ctrl_c_ends_all_processes_and_the_run_can_be_resumed(options, folder):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
