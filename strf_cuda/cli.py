@@ -6,6 +6,7 @@ it stands in, its value and the nearest right one. Nothing here imports torch, s
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 import types
@@ -23,6 +24,9 @@ Config = TypeVar("Config")
 
 def run(main: Callable[[], None]) -> int:
     """Runs a command; prints an `InputError` as one sentence without a traceback. Returns the exit status."""
+    # PyTorch's threads wait for each other by spinning, which on a shared machine costs several times the time of the
+    # work itself; after a thousand turns they now sleep. Read when torch is imported, so it is set here.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         main()
     except InputError as error:

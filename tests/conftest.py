@@ -12,8 +12,9 @@ TINY = WalkersConfig(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
+def _one_thread():
+    """The tensors here are tiny, and threads that wait for each other slow them down on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@
 The parent imports everything and computes nothing, so its children can be forked. Prints one JSON list of exit codes.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -75,12 +76,19 @@ def die_while_writing(name: str) -> None:
     torch.save = half_of_it
 
 
+def die_while_writing_best() -> None:
+    """Every evaluation counts as the best one so far, or there might be no second best.ckpt."""
+    rising = itertools.count()
+    callbacks.EvaluateAndSave.best = property(lambda self: next(rising))
+    die_while_writing("best")
+
+
 MOMENTS = {
     "middle of epoch": die_in_the_middle_of_epoch_2,
     "before epoch end": die_before_the_end_of_epoch_2,
     "after epoch end": die_after_the_end_of_epoch_2,
     "writing last": lambda: die_while_writing("last"),
-    "writing best": lambda: die_while_writing("best"),
+    "writing best": die_while_writing_best,
 }
 
 

@@ -20,15 +20,6 @@ from strf_cuda.data import MARS
 EVALUATION_FILES = ["metrics.json", "rankings.json", "rankings.png"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """These networks are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def command(*argv):
     """Exit status of the command, run in this process."""
     return run(lambda: evaluate.main([str(word) for word in argv]))

@@ -29,15 +29,6 @@ from strf_cuda.evaluation import evaluate
 RUN_FILES = ["best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "tensorboard"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """These networks are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def command(*argv):
     """Exit status of the command, run in this process."""
     return run(lambda: train.main([str(word) for word in argv]))
