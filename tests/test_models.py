@@ -267,7 +267,7 @@ def test_wrong_weights_are_refused_and_the_entry_is_named(image_weights, tmp_pat
     assert "(3, 3), but the model needs (32, 32, 3, 3)" in refusal(image_weights | {name: torch.zeros(3, 3)})
     assert "does not hold a state dict" in refusal([1, 2])
     path.write_bytes(b"no zip file")
-    with pytest.raises(InputError, match="cannot read the weights file"):
+    with pytest.raises(InputError, match="weights.pth is damaged, or holds other things"):
         load_imagenet_weights(model, str(path))
     with pytest.raises(InputError, match="there is no weights file /no/such"):
         load_imagenet_weights(model, "/no/such.pth")

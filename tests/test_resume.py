@@ -70,7 +70,7 @@ def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(workers
 
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_with_the_same_weights(tiny_walkers, tiny_run, tmp_path):
-    options = [*tiny_run, f"--data.root={tiny_walkers}", "--epochs=20", "--evaluation.every=5", "--data.workers=2"]
+    options = [*tiny_run, f"--data.root={tiny_walkers}", "--epochs=120", "--evaluation.every=30", "--data.workers=2"]
     moments = random.Random(5)
     out = f"--out={tmp_path}/killed"
     runs = [([*options, f"--out={tmp_path}/whole"], None, None), ([*options, out], None, 2.0)]

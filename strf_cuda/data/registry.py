@@ -28,7 +28,9 @@ def open_dataset(name: str, root: str | None) -> TrackletDataset:
     """
     if root is None:
         if name != "walkers":
-            raise InputError(f"the data set {name} is on your disk somewhere: say where with the option for its root")
+            raise InputError(
+                f"the data set {name} needs its folder or file: --data.root in training, --root in evaluation"
+            )
         root = str(built_in_walkers())
     return _READERS[name](root)
 

@@ -1,5 +1,6 @@
 """ImageNet weights of a ResNet in torchvision's names, from a file or, when asked, from the Hugging Face hub."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,7 +59,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no weights file {path}") from None
-    except Exception as error:  # zip, pickle and safetensors faults have no common class
+    except pickle.UnpicklingError:  # torch's own words recommend loading it unsafely
+        raise InputError(f"the weights file {path} is damaged, or holds other things than tensors by name") from None
+    except Exception as error:  # zip and safetensors faults have no common class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"cannot read the weights file {path}: {reason}") from None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
