@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from running import command
 from strf_cuda.data.walkers import WalkersConfig, make_walkers
 
 TINY = WalkersConfig(
@@ -39,3 +40,26 @@ def tiny_run():
         "--epochs=3",
         "--device=cpu",
     ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def options(tiny_walkers, tiny_run, folder):
+    return [*tiny_run, f"--data.root={tiny_walkers}", f"--out={folder}"]
+
+
+@pytest.fixture
+def fails(options, folder, capsys):
+    """Runs a command that must end with status 2 and one sentence, which is returned."""
+
+    def fails(*argv):
+        assert command(*options, *argv) == 2
+        (sentence,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        assert sentence.startswith("error: ")
+        return sentence.removeprefix("error: ")
+
+    return fails

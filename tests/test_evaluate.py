@@ -149,7 +149,7 @@ def test_another_data_set_can_be_evaluated(options, out, tiny_walkers, tmp_path,
     [
         (["--checkpoint=/no/such.ckpt"], "there is no checkpoint /no/such.ckpt"),
         (["--root=/no/such"], "/no/such does not exist"),
-        (["--data=mars"], "the data set mars is on your disk somewhere"),
+        (["--data=mars"], "the data set mars needs its folder or file"),
         (["--data=marz"], "data on the command line is 'marz', but it must be"),
         (["--stride=0"], "stride is 0, but it must be 1 or more"),
         (["--batch=0"], "batch is 0, but it must be 1 or more"),

@@ -1,4 +1,4 @@
-"""`python -m strf_cuda.train` as its user meets it: a whole run, mistakes, damaged frames, Ctrl-C and a full disk."""
+"""`python -m strf_cuda.train` as its user meets it: a whole run, and mistakes."""
 
 import contextlib
 import csv
@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,48 +16,14 @@ import pytest
 import torch
 import yaml
 
-from strf_cuda import callbacks, engine, train
+from running import RUN_FILES, command, names
+from strf_cuda import callbacks, train
 from strf_cuda import evaluate as evaluate_command
-from strf_cuda.callbacks import EvaluateAndSave
 from strf_cuda.checkpoints import load_model, read_checkpoint
 from strf_cuda.cli import run
 from strf_cuda.config import TrainConfig
 from strf_cuda.data import MARS
 from strf_cuda.evaluation import evaluate
-
-RUN_FILES = ["best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "tensorboard"]
-
-
-def command(*argv):
-    """Exit status of the command, run in this process."""
-    return run(lambda: train.main([str(word) for word in argv]))
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def options(tiny_walkers, tiny_run, folder):
-    return [*tiny_run, f"--data.root={tiny_walkers}", f"--out={folder}"]
-
-
-@pytest.fixture
-def fails(options, folder, capsys):
-    """Runs a command that must end with status 2 and one sentence, which is returned."""
-
-    def fails(*argv):
-        assert command(*options, *argv) == 2
-        (sentence,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
-
-    return fails
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +214,7 @@ def test_help_answers_at_once_without_torch():
         (["--optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0, but it must be 0 or more"),
         (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32"),
         (["--model.weights=/no/such.pth"], "there is no weights file /no/such.pth"),
-        (["--data.name=mars", "--data.root=null"], "the data set mars is on your disk somewhere"),
+        (["--data.name=mars", "--data.root=null"], "the data set mars needs its folder or file"),
         (["--resume"], "there is no run to resume in "),
     ],
 )
@@ -325,239 +290,3 @@ def test_a_checkpoint_of_another_architecture_is_named_on_resuming(finished, tmp
     assert (
         "is of another architecture: it has the weight model.layer3.0.temporal.unit.weight" in capsys.readouterr().err
     )
-
-
-# Damaged frames
-
-
-@pytest.fixture
-def damaged(tiny_walkers, tmp_path):
-    """A copy of the walkers, in which one frame of every third training tracklet is cut; and these frames."""
-    root = shutil.copytree(tiny_walkers, tmp_path / "damaged")
-    frames = [tracklet.paths[2] for tracklet in MARS(root).train[::3]]
-    for frame in frames:
-        os.truncate(frame, 300)
-    return root, frames
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_frame_ends_training_with_its_path(fails, damaged, workers):
-    root, frames = damaged
-    sentence = fails(f"--data.root={root}", f"--data.workers={workers}")
-    assert any(f"frame {frame} is damaged" in sentence for frame in frames)
-
-
-def test_damaged_frames_are_skipped_by_choice_with_a_warning_for_each(options, damaged, folder, capsys):
-    root, frames = damaged
-    assert command(*options, f"--data.root={root}", "--data.on_corrupt=skip", "--epochs=2") == 0
-    lines = capsys.readouterr().err.splitlines()
-    warned = [frame for frame in frames if sum(frame in line for line in lines) == 1]
-    assert len(lines) == len(warned) > 2
-    assert all(line.startswith("warning: frame ") and line.endswith("was drawn)") for line in lines)
-    assert names(folder) == RUN_FILES
-
-
-def test_a_run_that_met_a_damaged_frame_late_can_go_on_skipping(options, damaged, folder, capsys):
-    root, frames = damaged
-    pristine = {frame: Path(frame).read_bytes() for frame in frames}
-    for frame in frames:
-        shutil.copy(Path(frame).parent / Path(frame).name.replace("F003", "F002"), frame)
-    assert command(*options, f"--data.root={root}", "--epochs=1") == 0
-    for frame, cut in pristine.items():
-        Path(frame).write_bytes(cut)
-    assert command("--resume", f"--out={folder}", "--epochs=3") == 2
-    assert command("--resume", f"--out={folder}", "--epochs=3", "--data.on_corrupt=skip") == 0
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2
-
-
-def test_a_missing_frame_is_named_before_training(fails, tiny_walkers, tmp_path, folder):
-    root = shutil.copytree(tiny_walkers, tmp_path / "copy")
-    frame = Path(MARS(root).query[0].paths[0])
-    frame.unlink()
-    assert frame.name in fails(f"--data.root={root}") and not folder.exists()
-
-
-def test_a_damaged_query_frame_is_named(fails, tiny_walkers, tmp_path):
-    root = shutil.copytree(tiny_walkers, tmp_path / "copy")
-    frame = MARS(root).query[0].paths[1]
-    os.truncate(frame, 300)
-    assert f"frame {frame} is damaged" in fails(f"--data.root={root}", "--epochs=1")
-
-
-def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_again(options, damaged, folder, capsys):
-    root, _ = damaged
-    assert command(*options, f"--data.root={root}") == 2
-    assert names(folder) == ["tensorboard"]
-    assert command(*options, f"--data.root={root}", "--data.on_corrupt=skip", "--epochs=1") == 0
-
-
-# Interruptions and the disk
-
-
-def interrupt_at(monkeypatch, step, act):
-    plain = engine.Training.training_step
-
-    def training_step(self, batch, batch_index):
-        if self.global_step == step:
-            act()
-        return plain(self, batch, batch_index)
-
-    monkeypatch.setattr(engine.Training, "training_step", training_step)
-
-
-def press_ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def press_ctrl_c_in_a_destructor():
-    class Loader:
-        def __del__(self):
-            press_ctrl_c()
-
-    Loader()
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.fixture
-def _default_sigint():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_default_sigint")
-@pytest.mark.parametrize("act", [press_ctrl_c, press_ctrl_c_in_a_destructor, terminate])
-def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, capsys, act):
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 8, act)
-        assert command(*options) == 130
-    captured = capsys.readouterr()
-    advice = f"the finished epochs are saved; continue with python -m strf_cuda.train --resume --out {folder}"
-    assert captured.err.splitlines() == [advice, "interrupted"]
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert command("--resume", f"--out={folder}") == 0
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2 and names(folder) == RUN_FILES
-
-
-@pytest.mark.usefixtures("_default_sigint")
-def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch):
-    plain = callbacks.evaluate_run
-
-    def pressed(module, dataset):
-        if module.current_epoch == 1:
-            press_ctrl_c()
-        return plain(module, dataset)
-
-    monkeypatch.setattr(callbacks, "evaluate_run", pressed)
-    assert command(*options) == 130
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
-
-
-@pytest.mark.usefixtures("_default_sigint")
-def test_ctrl_c_pressed_twice_does_not_wait_for_the_next_batch(options, monkeypatch):
-    def press_twice():
-        press_ctrl_c()
-        press_ctrl_c()
-        pytest.fail("the second one should have ended it")
-
-    interrupt_at(monkeypatch, 8, press_twice)
-    assert command(*options) == 130
-
-
-@pytest.mark.usefixtures("_default_sigint")
-def test_a_run_interrupted_in_its_first_epoch_leaves_its_folder_free(options, folder, monkeypatch, capsys):
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2, press_ctrl_c)
-        assert command(*options) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-    assert command(*options, "--epochs=1", "--model.width=32") == 0
-
-
-def test_ctrl_c_ends_all_processes_and_the_run_can_be_resumed(options, folder):
-    """For real: the signal goes to the whole process group, as a terminal sends it."""
-    argv = [sys.executable, "-m", "strf_cuda.train", *options, "--data.workers=2", "--epochs=999"]
-    process = subprocess.Popen(
-        argv,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (folder / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-        assert process.returncode == 130, err
-        assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
-        time.sleep(0.1)
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    finished = read_checkpoint(folder / "last.ckpt")["epoch"] + 1
-    assert command("--resume", f"--out={folder}", f"--epochs={finished + 1}", "--data.workers=0") == 0
-
-
-def test_a_full_disk_ends_the_run_in_one_sentence_and_keeps_the_last_checkpoint(
-    options, folder, fails, monkeypatch, capsys
-):
-    plain, written = torch.save, []
-
-    def fill(checkpoint, path):
-        written.append(path)
-        if len(written) > 2:
-            Path(path).write_bytes(b"half")
-            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
-        plain(checkpoint, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", fill)
-        sentence = fails()
-    assert sentence.startswith(f"cannot write {folder}/") and "MB are left on its disk" in sentence
-    assert names(folder) == ["best.ckpt", "config.yaml", "last.ckpt", "tensorboard"]
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
-    assert command("--resume", f"--out={folder}") == 0
-
-
-def test_curves_that_cannot_be_written_are_one_sentence(fails, folder, monkeypatch):
-    def full(self, *args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(EvaluateAndSave, "on_train_epoch_end", full)
-    assert fails() == f"cannot write the curves in {folder}/tensorboard: No space left on device"
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(fails, tmp_path):
-    (tmp_path / "file").touch()
-    assert fails(f"--out={tmp_path}/file/run") == f"cannot make the folder {tmp_path}/file/run: Not a directory"
-
-
-def test_a_worker_that_was_killed_is_one_sentence(fails, monkeypatch):
-    def die():
-        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
-
-    interrupt_at(monkeypatch, 3, die)
-    sentence = "a process that reads frames ended: DataLoader worker (pid 4711) is killed by signal: Killed."
-    assert fails().startswith(sentence)
-
-
-def test_other_errors_keep_their_traceback(options, folder, monkeypatch):
-    interrupt_at(monkeypatch, 3, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        command(*options)
-
-
-def test_resuming_removes_what_a_killed_write_left(options, folder):
-    assert command(*options, "--epochs=1") == 0
-    (folder / ".last-ab12.ckpt").write_bytes(b"half")
-    assert command("--resume", f"--out={folder}", "--epochs=2") == 0
-    assert names(folder) == RUN_FILES
