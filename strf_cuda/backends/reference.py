@@ -19,8 +19,7 @@ def factorized_attention_reference(
 ) -> Tensor:
     """Y = X (P_1 + ... + P_P) for x [B, C, T, H, W] and weight [P, C/n, C]; Y has x's shape, dtype and layout."""
     masks = factorized_masks(x, weight, pools, pool_kinds, temperature)
-    mask = torch.stack(masks).sum(0) if len(masks) > 2 else sum(masks[1:], start=masks[0])
-    return multiply(x, mask.to(x.dtype))
+    return multiply(x, sum(masks[1:], start=masks[0]).to(x.dtype))
 
 
 def factorized_masks(
