@@ -36,7 +36,6 @@ def test_gradcheck_of_every_path_subset_pool_and_integration(paths, pool, integr
     torch.autograd.gradcheck(
         lambda x, weight: torch.func.functional_call(module, {"weight": weight}, (x,)),
         (clip().requires_grad_(), module.weight),
-        fast_mode=len(paths) > 2,
     )
 
 
