@@ -120,13 +120,9 @@ def evaluate(
         InputError: no queries or gallery, a frame that cannot be read, features that are not finite.
     """
     check_testable(dataset)
-    places: dict[int, int] = {}
-    for tracklet in [*dataset.query, *dataset.gallery]:
-        places.setdefault(id(tracklet), len(places))
-    unique = {places[id(tracklet)]: tracklet for tracklet in [*dataset.query, *dataset.gallery]}
-    embeddings = embed_tracklets(
-        model, [unique[place] for place in range(len(unique))], data, protocol, autocast=autocast, progress=progress
-    )
+    unique = {id(tracklet): tracklet for tracklet in [*dataset.query, *dataset.gallery]}
+    places = {key: place for place, key in enumerate(unique)}
+    embeddings = embed_tracklets(model, list(unique.values()), data, protocol, autocast=autocast, progress=progress)
     if not torch.isfinite(embeddings).all():
         raise InputError("the model's features are not finite numbers: its training has diverged")
     queries, gallery = (

@@ -53,6 +53,10 @@ class Bottleneck(nn.Module):
         if self.kind == "i3d":
             middle = torch.empty_like(self.conv2.weight[:, :, 0])
             inflate_(self.conv2, nn.init.kaiming_normal_(middle, mode="fan_out", nonlinearity="relu"))
+        self.reset_temporal_parameters()
+
+    def reset_temporal_parameters(self) -> None:
+        """Sets the 3x1x1 convolution, where there is one, so that the block computes what its C2D self does."""
         if self.kind == "p3da":
             nn.init.dirac_(self.temporal.weight)
         elif self.kind.startswith("p3d"):

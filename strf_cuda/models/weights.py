@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from strf_cuda.errors import InputError
 from strf_cuda.models.blocks import Bottleneck, inflate_
@@ -39,10 +39,7 @@ def load_imagenet_weights(model: VideoResNet, source: str) -> None:
             else:
                 expected[name].copy_(tensor)
     for block in _blocks(model).values():
-        if block.kind == "p3da":
-            nn.init.dirac_(block.temporal.weight)
-        elif block.kind.startswith("p3d"):
-            nn.init.zeros_(block.temporal.weight)
+        block.reset_temporal_parameters()
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
