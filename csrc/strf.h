@@ -81,6 +81,10 @@ void strf_cpu_backward(const strf_problem* problem, strf_cpu_level level, const 
                        const void* grad_y, const void* x, const void* weight, const void* maximum,
                        const void* normalizer, void* grad_x, void* grad_weight, void* workspace);
 
+/* to[i] = 2^from[i] by the code inside the soft-max, for STRF_FLOAT32 or STRF_FLOAT64 arrays: for tests. 0 below the
+ * smallest normal number; arguments from 127 (1023) on give 2^127 (2^1023), since the soft-max has none above 0. */
+void strf_cpu_exp2(strf_cpu_level level, strf_type type, int64_t count, const void* from, void* to);
+
 /* ---- CUDA: csrc/cuda, present when the library was built with nvcc ------------------------------------------------
  * The device is made the current one inside: a statically linked CUDA runtime has its own idea of it.
  */

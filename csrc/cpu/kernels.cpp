@@ -1,0 +1,274 @@
+// The operator's forward and backward for one level (level.h), in phases with a barrier after each.
+//
+// Forward:   R and T of every sample; then strip by strip of columns: S_k, its soft-max, the sum of the masks, X M.
+// Backward:  R and T again; strip by strip dM = X^T G, then path by path P_k in both directions, dS_k and both its
+//            products with T_k; dX = G M^T; the pools; W^T dR and dW.
+// No N x N matrix is ever held: of each, a thread holds one strip.
+#include "masks.h"
+#include "reduce.h"
+#include "tasks.h"
+
+namespace {
+
+// What both directions share: the problem, and where the workspace's arrays are.
+template <class T>
+struct Run {
+  const strf_problem& problem;
+  const strf_plan& plan;
+  const strf_threads& threads;
+  T* workspace;
+  const T* weight;
+
+  int64_t path_size() const { return plan.rows * plan.positions; }
+  int64_t sample_size() const { return problem.paths * path_size(); }
+  T scale() const { return static_cast<T>(problem.temperature * 1.4426950408889634074); }  // temperature log2(e)
+  T* reduced(int64_t sample) const { return workspace + plan.reduced + sample * sample_size(); }
+  T* pooled(int64_t sample, int64_t path) const {
+    const int64_t base = is_identity(problem.pools[path]) ? plan.reduced : plan.pooled;
+    return workspace + base + sample * sample_size() + path * path_size();
+  }
+  T* grad_left(int64_t sample, int64_t path) const {
+    return workspace + plan.grad_left + sample * sample_size() + path * path_size();
+  }
+  T* grad_right(int64_t sample, int64_t group, int64_t path) const {
+    return workspace + plan.grad_right + (sample * plan.groups + group) * sample_size() + path * path_size();
+  }
+  T* pack(int64_t part) const { return workspace + plan.scratch + part * plan.scratch_size; }
+  T* scratch(int64_t part) const {
+    return pack(part) + largest(kDepth * kGroup, plan.positions) * 128 / static_cast<int64_t>(sizeof(T));
+  }
+};
+
+template <class T>
+void reduce_and_pool(const Run<T>& run, const void* x) {
+  const strf_problem& problem = run.problem;
+  for_each_task(run.plan, run.threads, problem.batch * problem.frames, [&](int64_t task, int64_t part) {
+    const int64_t sample = task / problem.frames, t = task % problem.frames;
+    reduce_frame(clip_of<T>(problem, x, sample), run.plan, run.weight, t, run.reduced(sample), run.scratch(part),
+                 run.pack(part));
+  });
+  for_each_task(run.plan, run.threads, problem.batch * run.plan.all_reduced, [&](int64_t task, int64_t) {
+    const int64_t sample = task / run.plan.all_reduced, channel = task % run.plan.all_reduced;
+    const int64_t path = channel / problem.reduced;
+    if (is_identity(problem.pools[path])) return;
+    const Plane plane{problem.frames, problem.height, problem.width};
+    pool_forward(plane, problem.pools[path], run.reduced(sample) + channel * plane.size(),
+                 run.pooled(sample, path) + channel % problem.reduced * plane.size());
+  });
+}
+
+// Rows of a panel that are handled while they are in the first-level cache.
+constexpr int64_t kRowBlock = 48;
+
+// visit(first row, rows) after s [N, kPanel] has these rows of T^T T[:, columns]. `packed` holds E * kPanel elements.
+template <class T, class Visit>
+void for_logits(const strf_plan& plan, const T* pooled, int64_t first_column, int64_t columns, T* packed, T* s,
+                const Visit& visit) {
+  const int64_t n = plan.positions;
+  const Matrix<T> rows{pooled, n, 1};
+  pack_panel(plan.rows, columns, rows.at(0, first_column), packed);
+  for (int64_t i = 0; i < n; i += kRowBlock) {
+    const int64_t count = smallest(kRowBlock, n - i);
+    multiply_panel(count, kPanel<T>, plan.rows, transposed(rows).at(i, 0), packed, s + i * kPanel<T>, kPanel<T>,
+                   false);
+    visit(i, count);
+  }
+}
+
+template <class T>
+void fill(T* values, T value) {
+  for (int64_t j = 0; j < kPanel<T>; ++j) values[j] = value;
+}
+
+template <class T>
+void copy_columns(int64_t columns, const T* from, T* to) {
+  for (int64_t j = 0; j < kPanel<T>; ++j) to[j] = j < columns ? from[j] : T(0);
+}
+
+template <class T>
+void forward(const strf_problem& problem, const strf_plan& plan, const strf_threads& threads, const void* x,
+             const void* weight, void* y, void* maximum, void* normalizer, void* workspace) {
+  const Run<T> run{problem, plan, threads, static_cast<T*>(workspace), static_cast<const T*>(weight)};
+  const int64_t n = plan.positions;
+  const int64_t size = problem.channels * problem.frames * n;
+  reduce_and_pool(run, x);
+  for_each_task(plan, threads, problem.batch * plan.strips, [&](int64_t task, int64_t part) {
+    const int64_t sample = task / plan.strips;
+    const Strip strip = strip_of(plan, task % plan.strips);
+    T* masks = run.scratch(part);
+    T* s = masks + n * plan.strip;
+    T* packed = s + n * kPanel<T>;
+    T* top = packed + plan.rows * kPanel<T>;
+    T* z = top + kPanel<T>;
+    for (int64_t j = 0; j < strip.count; j += kPanel<T>) {
+      const int64_t columns = smallest(kPanel<T>, strip.count - j);
+      for (int64_t path = 0; path < problem.paths; ++path) {
+        fill(top, -static_cast<T>(__builtin_inf()));
+        for_logits(plan, run.pooled(sample, path), strip.first + j, columns, packed, s,
+                   [&](int64_t i, int64_t rows) { raise_maximum(rows, run.scale(), s + i * kPanel<T>, top); });
+        exponentiate(n, run.scale(), s, top, z);
+        add_mask(n, s, z, masks + j * n, path > 0);
+        const int64_t at = (sample * problem.paths + path) * n + strip.first + j;
+        for (int64_t column = 0; column < columns; ++column) {
+          static_cast<T*>(maximum)[at + column] = top[column];
+          static_cast<T*>(normalizer)[at + column] = z[column];
+        }
+      }
+    }
+    multiply_by_masks(clip_of<T>(problem, x, sample), strip, masks, static_cast<T*>(y) + sample * size,
+                      run.pack(part));
+  });
+}
+
+// One panel of one path in the backward pass: P both ways, dS, and its two products with T.
+template <class T>
+struct PathBackward {
+  const Run<T>& run;
+  int64_t sample, path, group;
+  const T *maximum, *normalizer;  // [N] of this path
+  T *s, *packed, *columns_of;     // scratch: a panel, T's panel, three rows
+
+  void operator()(int64_t first, int64_t columns, const T* grad_mask, T* transposed_mask, bool add_to_group,
+                  T* pack) const {
+    const strf_plan& plan = run.plan;
+    const int64_t n = plan.positions;
+    const T* pooled = run.pooled(sample, path);
+    T *top = columns_of, *z = top + kPanel<T>, *delta = z + kPanel<T>;
+    copy_columns(columns, maximum + first, top);
+    copy_columns(columns, normalizer + first, z);
+    fill(delta, T(0));
+    for_logits(plan, pooled, first, columns, packed, s, [&](int64_t i, int64_t rows) {
+      masks_both_ways(rows, run.scale(), Statistics<T>{maximum + i, normalizer + i, top, z}, s + i * kPanel<T>,
+                      grad_mask + i * kPanel<T>, transposed_mask + i * kPanel<T>, path > 0, delta);
+    });
+    softmax_backward(n, s, grad_mask, delta);
+    const Matrix<T> rows{pooled, n, 1};
+    multiply_panel(plan.rows, columns, n, rows, s, run.grad_left(sample, path) + first, n, false);
+    multiply(n, plan.rows, columns, Matrix<T>{s, kPanel<T>, 1}, transposed(rows).at(first, 0),
+             plain(run.grad_right(sample, group, path), plan.rows), add_to_group, pack);
+  }
+};
+
+// T_k's gradient of one channel, and through its pool: replaces the channel of R.
+template <class T>
+void pool_channel_backward(const Run<T>& run, int64_t sample, int64_t channel, T* scratch) {
+  const strf_problem& problem = run.problem;
+  const Plane plane{problem.frames, problem.height, problem.width};
+  const int64_t n = run.plan.positions, path = channel / problem.reduced;
+  const int64_t row = channel % problem.reduced * problem.frames;
+  const T kappa = static_cast<T>(problem.temperature);
+  const bool direct = is_identity(problem.pools[path]);
+  T* reduced = run.reduced(sample) + channel * plane.size();
+  T* left = run.grad_left(sample, path) + row * n;
+  T* grad = direct ? reduced : left;
+  for (int64_t t = 0; t < problem.frames; ++t)
+    for (int64_t i = 0; i < n; ++i) {
+      T right = T(0);
+      for (int64_t group = 0; group < run.plan.groups; ++group)
+        right += run.grad_right(sample, group, path)[i * run.plan.rows + row + t];
+      grad[t * n + i] = kappa * (left[t * n + i] + right);
+    }
+  if (direct) return;
+  pool_backward(plane, problem.pools[path], reduced, run.pooled(sample, path) + row * n, grad, scratch);
+  for (int64_t i = 0; i < plane.size(); ++i) reduced[i] = scratch[i];
+}
+
+template <class T>
+void backward(const strf_problem& problem, const strf_plan& plan, const strf_threads& threads, const void* grad_y,
+              const void* x, const void* weight, const void* maximum, const void* normalizer, void* grad_x,
+              void* grad_weight, void* workspace) {
+  const Run<T> run{problem, plan, threads, static_cast<T*>(workspace), static_cast<const T*>(weight)};
+  const int64_t n = plan.positions, size = problem.channels * problem.frames * n;
+  const auto grad_of = [&](int64_t sample) { return static_cast<T*>(grad_x) + sample * size; };
+  reduce_and_pool(run, x);
+  for_each_task(plan, threads, problem.batch * plan.groups, [&](int64_t task, int64_t part) {
+    const int64_t sample = task / plan.groups, group = task % plan.groups;
+    const Clip<T> clip = clip_of<T>(problem, x, sample), gradient = clip_of<T>(problem, grad_y, sample);
+    T* grad_masks = run.scratch(part);
+    T* transposed_masks = grad_masks + n * plan.strip;
+    T* s = transposed_masks + n * plan.strip;
+    T* packed = s + n * kPanel<T>;
+    const int64_t begin = group * plan.strips / plan.groups, end = (group + 1) * plan.strips / plan.groups;
+    for (int64_t index = begin; index < end; ++index) {
+      const Strip strip = strip_of(plan, index);
+      gradient_of_masks(clip, gradient, strip, grad_masks, run.pack(part));
+      for (int64_t j = 0; j < strip.count; j += kPanel<T>)
+        for (int64_t path = 0; path < problem.paths; ++path) {
+          const int64_t statistics = (sample * problem.paths + path) * n;
+          const PathBackward<T> path_backward{run,
+                                              sample,
+                                              path,
+                                              group,
+                                              static_cast<const T*>(maximum) + statistics,
+                                              static_cast<const T*>(normalizer) + statistics,
+                                              s,
+                                              packed,
+                                              packed + plan.rows * kPanel<T>};
+          path_backward(strip.first + j, smallest(kPanel<T>, strip.count - j), grad_masks + j * n,
+                        transposed_masks + j * n, index > begin || j > 0, run.pack(part));
+        }
+      multiply_by_masks(gradient, strip, transposed_masks, grad_of(sample), run.pack(part));
+    }
+  });
+  for_each_task(plan, threads, problem.batch * plan.all_reduced, [&](int64_t task, int64_t part) {
+    pool_channel_backward(run, task / plan.all_reduced, task % plan.all_reduced, run.scratch(part));
+  });
+  const int64_t frames = problem.batch * problem.frames, parts = parts_for(plan, frames);
+  const int64_t weights = plan.all_reduced * problem.channels;
+  T* partial = run.workspace + plan.grad_weight;
+  for_each_task(plan, threads, frames, [&](int64_t task, int64_t part) {
+    const int64_t sample = task / problem.frames, t = task % problem.frames;
+    reduce_frame_backward(clip_of<T>(problem, x, sample), plan, run.weight, t, run.reduced(sample), grad_of(sample),
+                          partial + part * weights, task > part * frames / parts, run.pack(part));
+  });
+  T* total = static_cast<T*>(grad_weight);
+  for (int64_t r = 0; r < plan.all_reduced; ++r)
+    for (int64_t c = 0; c < problem.channels; ++c) {
+      const int64_t at = problem.layout == STRF_CHANNELS_LAST ? r * problem.channels + c : c * plan.all_reduced + r;
+      T sum = T(0);
+      for (int64_t part = 0; part < parts; ++part) sum += partial[part * weights + at];
+      total[r * problem.channels + c] = sum;
+    }
+}
+
+template <class T>
+void exp2_array(int64_t count, const T* from, T* to) {
+  for (int64_t i = 0; i < count; i += kLanes<T>) {
+    T lanes[kLanes<T>] = {};
+    const int64_t some = smallest(kLanes<T>, count - i);
+    for (int64_t lane = 0; lane < some; ++lane) lanes[lane] = from[i + lane];
+    store(lanes, exp2_of<T>(load(lanes)));
+    for (int64_t lane = 0; lane < some; ++lane) to[i + lane] = lanes[lane];
+  }
+}
+
+void exp2_of_type(strf_type type, int64_t count, const void* from, void* to) {
+  if (type == STRF_FLOAT64)
+    exp2_array(count, static_cast<const double*>(from), static_cast<double*>(to));
+  else
+    exp2_array(count, static_cast<const float*>(from), static_cast<float*>(to));
+}
+
+void forward_of_type(const strf_problem& problem, const strf_plan& plan, const strf_threads& threads, const void* x,
+                     const void* weight, void* y, void* maximum, void* normalizer, void* workspace) {
+  (problem.type == STRF_FLOAT64 ? forward<double> : forward<float>)(problem, plan, threads, x, weight, y, maximum,
+                                                                    normalizer, workspace);
+}
+
+void backward_of_type(const strf_problem& problem, const strf_plan& plan, const strf_threads& threads,
+                      const void* grad_y, const void* x, const void* weight, const void* maximum,
+                      const void* normalizer, void* grad_x, void* grad_weight, void* workspace) {
+  (problem.type == STRF_FLOAT64 ? backward<double> : backward<float>)(problem, plan, threads, grad_y, x, weight,
+                                                                      maximum, normalizer, grad_x, grad_weight,
+                                                                      workspace);
+}
+
+}  // namespace
+
+#if STRF_CPU_LEVEL == 2
+extern const strf_kernels strf_kernels_avx512 = {forward_of_type, backward_of_type, exp2_of_type};
+#elif STRF_CPU_LEVEL == 1
+extern const strf_kernels strf_kernels_avx2 = {forward_of_type, backward_of_type, exp2_of_type};
+#else
+extern const strf_kernels strf_kernels_baseline = {forward_of_type, backward_of_type, exp2_of_type};
+#endif

@@ -1,0 +1,147 @@
+// Matrix products C = A B, or C += A B, for operands of any strides.
+//
+// One register tile of kTileRows x kPanel sums over the whole depth: a row of B's panel is loaded, each element of A
+// broadcast. B is read as panels [depth][kPanel], which are packed here unless the caller has written them so; A is
+// read where it lies. Every sum runs over the depth in order, so a result depends on its operands alone.
+#ifndef STRF_CPU_PRODUCT_H
+#define STRF_CPU_PRODUCT_H
+
+#include "level.h"
+
+namespace {
+
+// A matrix somewhere in memory: element (row, column) is at data[row * row_stride + column * column_stride].
+template <class T>
+struct Matrix {
+  const T* data;
+  int64_t row_stride, column_stride;
+
+  Matrix at(int64_t row, int64_t column) const {
+    return {data + row * row_stride + column * column_stride, row_stride, column_stride};
+  }
+};
+
+template <class T, int kRows>
+inline void tile(int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_stride, bool add) {
+  Vec<T> sums[kRows][kTileVectors];
+#pragma GCC unroll 16
+  for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v)
+      sums[row][v] = add ? load(c + row * c_stride + v * kLanes<T>) : Vec<T>{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec<T> b[kTileVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) b[v] = load(panel + k * kPanel<T> + v * kLanes<T>);
+    const T* column = a.data + k * a.column_stride;
+#pragma GCC unroll 16
+    for (int row = 0; row < kRows; ++row) {
+      const Vec<T> element = broadcast(column[row * a.row_stride]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v) sums[row][v] += element * b[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) store(c + row * c_stride + v * kLanes<T>, sums[row][v]);
+}
+
+// The tile for `rows` < kTileRows, found at run time.
+template <class T, int kRows>
+inline void tile_of_rows(int64_t rows, int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_stride, bool add) {
+  if (rows == kRows) return tile<T, kRows>(depth, a, panel, c, c_stride, add);
+  if constexpr (kRows > 1) tile_of_rows<T, kRows - 1>(rows, depth, a, panel, c, c_stride, add);
+}
+
+// C [rows, columns] (+)= A [rows, depth] times one panel, of which `columns` <= kPanel count.
+template <class T>
+void multiply_panel(int64_t rows, int64_t columns, int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_stride,
+                    bool add) {
+  T edge[kTileRows * kPanel<T>];
+  for (int64_t row = 0; row < rows; row += kTileRows) {
+    const int64_t count = smallest(kTileRows, rows - row);
+    if (columns == kPanel<T>) {
+      tile_of_rows<T, kTileRows>(count, depth, a.at(row, 0), panel, c + row * c_stride, c_stride, add);
+      continue;
+    }
+    for (int64_t r = 0; r < count && add; ++r)
+      for (int64_t j = 0; j < kPanel<T>; ++j) edge[r * kPanel<T> + j] = j < columns ? c[(row + r) * c_stride + j] : T(0);
+    tile_of_rows<T, kTileRows>(count, depth, a.at(row, 0), panel, edge, kPanel<T>, add);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t j = 0; j < columns; ++j) c[(row + r) * c_stride + j] = edge[r * kPanel<T> + j];
+  }
+}
+
+// panel[k][j] = b(k, j) for j < columns, and zero up to kPanel.
+template <class T>
+void pack_panel(int64_t depth, int64_t columns, Matrix<T> b, T* panel) {
+  if (b.column_stride == 1 && columns == kPanel<T>) {
+    for (int64_t k = 0; k < depth; ++k)
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v)
+        store(panel + k * kPanel<T> + v * kLanes<T>, load(b.data + k * b.row_stride + v * kLanes<T>));
+    return;
+  }
+  // Transposed input is read along its rows, a cache line's worth of depth at a time.
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t first = 0; first < depth; first += kLine) {
+    const int64_t last = smallest(depth, first + kLine);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t k = first; k < last; ++k)
+        panel[k * kPanel<T> + j] = b.data[k * b.row_stride + j * b.column_stride];
+    for (int64_t k = first; k < last; ++k)
+      for (int64_t j = columns; j < kPanel<T>; ++j) panel[k * kPanel<T> + j] = T(0);
+  }
+}
+
+// Where C lies: row i of column panel p at data + p * panel_stride + i * row_stride. A plain matrix has
+// panel_stride = kPanel; one held as panels is written in whole panels, padding included.
+template <class T>
+struct Result {
+  T* data;
+  int64_t row_stride, panel_stride;
+};
+
+template <class T>
+Result<T> plain(T* data, int64_t row_stride) {
+  return {data, row_stride, kPanel<T>};
+}
+
+template <class T>
+Result<T> in_panels(T* data, int64_t rows) {
+  return {data, kPanel<T>, rows * kPanel<T>};
+}
+
+// B is packed kDepth x kGroup panels at a time, and A gone through in blocks that stay in the second-level cache
+// while the group's panels pass over them.
+constexpr int64_t kDepth = 512, kGroup = 4, kBlockBytes = 192 * 1024;
+
+template <class T>
+int64_t block_rows(int64_t depth) {
+  return largest(1, kBlockBytes / (depth * static_cast<int64_t>(sizeof(T)) * kTileRows)) * kTileRows;
+}
+
+// C [rows, columns] (+)= A [rows, depth] B [depth, columns]; scratch holds kDepth * kGroup * kPanel elements.
+template <class T>
+void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<T> a, Matrix<T> b, Result<T> c, bool add,
+              T* scratch) {
+  const bool whole = c.panel_stride != kPanel<T>;
+  for (int64_t k = 0; k < depth; k += kDepth) {
+    const int64_t chunk = smallest(kDepth, depth - k), block = block_rows<T>(chunk);
+    for (int64_t group = 0; group < columns; group += kGroup * kPanel<T>) {
+      const int64_t end = smallest(columns, group + kGroup * kPanel<T>);
+      for (int64_t j = group; j < end; j += kPanel<T>)
+        pack_panel(chunk, smallest(kPanel<T>, end - j), b.at(k, j), scratch + (j - group) * chunk);
+      for (int64_t i = 0; i < rows; i += block)
+        for (int64_t j = group; j < end; j += kPanel<T>)
+          multiply_panel(smallest(block, rows - i), whole ? kPanel<T> : smallest(kPanel<T>, end - j), chunk,
+                         a.at(i, k), scratch + (j - group) * chunk,
+                         c.data + j / kPanel<T> * c.panel_stride + i * c.row_stride, c.row_stride, add || k > 0);
+    }
+  }
+}
+
+}  // namespace
+
+#endif
