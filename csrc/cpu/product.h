@@ -7,6 +7,7 @@
 #define STRF_CPU_PRODUCT_H
 
 #include "level.h"
+#include "transpose.h"
 
 namespace {
 
@@ -73,7 +74,7 @@ void multiply_panel(int64_t rows, int64_t columns, int64_t depth, Matrix<T> a, c
   }
 }
 
-// panel[k][j] = b(k, j) for j < columns, and zero up to kPanel.
+// panel[k][j] = b(k, j) for j < columns, and zero up to kPanel; b is contiguous along its rows or its columns.
 template <class T>
 void pack_panel(int64_t depth, int64_t columns, Matrix<T> b, T* panel) {
   if (b.column_stride == 1 && columns == kPanel<T>) {
@@ -83,34 +84,33 @@ void pack_panel(int64_t depth, int64_t columns, Matrix<T> b, T* panel) {
         store(panel + k * kPanel<T> + v * kLanes<T>, load(b.data + k * b.row_stride + v * kLanes<T>));
     return;
   }
-  // Transposed input is read along its rows, a cache line's worth of depth at a time.
-  constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t first = 0; first < depth; first += kLine) {
-    const int64_t last = smallest(depth, first + kLine);
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t k = first; k < last; ++k)
-        panel[k * kPanel<T> + j] = b.data[k * b.row_stride + j * b.column_stride];
-    for (int64_t k = first; k < last; ++k)
-      for (int64_t j = columns; j < kPanel<T>; ++j) panel[k * kPanel<T> + j] = T(0);
+  if (b.column_stride == 1) {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; ++j) panel[k * kPanel<T> + j] = b.data[k * b.row_stride + j];
+  } else {
+    transpose(columns, depth, b.data, b.column_stride, panel, kPanel<T>);
   }
+  for (int64_t k = 0; k < depth; ++k)
+    for (int64_t j = columns; j < kPanel<T>; ++j) panel[k * kPanel<T> + j] = T(0);
 }
 
-// Where C lies: row i of column panel p at data + p * panel_stride + i * row_stride. A plain matrix has
-// panel_stride = kPanel; one held as panels is written in whole panels, padding included.
+// Where C lies: row i of column panel p at data + p * panel_stride + i * row_stride. C is a plain matrix, or held as
+// panels and then written to their full width, padding included.
 template <class T>
 struct Result {
   T* data;
   int64_t row_stride, panel_stride;
+  bool padded;
 };
 
 template <class T>
 Result<T> plain(T* data, int64_t row_stride) {
-  return {data, row_stride, kPanel<T>};
+  return {data, row_stride, kPanel<T>, false};
 }
 
 template <class T>
 Result<T> in_panels(T* data, int64_t rows) {
-  return {data, kPanel<T>, rows * kPanel<T>};
+  return {data, kPanel<T>, rows * kPanel<T>, true};
 }
 
 // B is packed kDepth x kGroup panels at a time, and A gone through in blocks that stay in the second-level cache
@@ -126,7 +126,6 @@ int64_t block_rows(int64_t depth) {
 template <class T>
 void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<T> a, Matrix<T> b, Result<T> c, bool add,
               T* scratch) {
-  const bool whole = c.panel_stride != kPanel<T>;
   for (int64_t k = 0; k < depth; k += kDepth) {
     const int64_t chunk = smallest(kDepth, depth - k), block = block_rows<T>(chunk);
     for (int64_t group = 0; group < columns; group += kGroup * kPanel<T>) {
@@ -135,7 +134,7 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<T> a, Matrix<
         pack_panel(chunk, smallest(kPanel<T>, end - j), b.at(k, j), scratch + (j - group) * chunk);
       for (int64_t i = 0; i < rows; i += block)
         for (int64_t j = group; j < end; j += kPanel<T>)
-          multiply_panel(smallest(block, rows - i), whole ? kPanel<T> : smallest(kPanel<T>, end - j), chunk,
+          multiply_panel(smallest(block, rows - i), c.padded ? kPanel<T> : smallest(kPanel<T>, end - j), chunk,
                          a.at(i, k), scratch + (j - group) * chunk,
                          c.data + j / kPanel<T> * c.panel_stride + i * c.row_stride, c.row_stride, add || k > 0);
     }

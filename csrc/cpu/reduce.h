@@ -51,8 +51,7 @@ void reduce_frame(Clip<T> x, const strf_plan& plan, const T* weight, int64_t t, 
   } else {
     multiply(n, plan.all_reduced, channels, transposed(x.frame(t)), transposed(weights),
              plain(tile, plan.all_reduced), false, scratch);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t r = 0; r < plan.all_reduced; ++r) out[r * row + i] = tile[i * plan.all_reduced + r];
+    transpose(n, plan.all_reduced, tile, plan.all_reduced, out, row);
   }
   for (int64_t r = 0; r < plan.all_reduced; ++r) round_to_type(x.problem.type, n, out + r * row);
 }
