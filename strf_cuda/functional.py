@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from strf_cuda.backends import NAMES, backends
+from strf_cuda.backends import NAMES, backends, library, native
 from strf_cuda.backends.reference import Pool, factorized_attention_reference
 from strf_cuda.errors import InputError, nearest
 
@@ -45,16 +45,23 @@ def factorized_attention(
 
     Raises:
         InputError: shapes, types or devices that do not fit, an even or non-positive window, an unknown pool or
-            backend, or a backend that is not usable here.
+            backend, or a backend that is not usable here or does not take x.
     """
     pools, pool_kinds = _check(x, weight, pools, pool, temperature)
-    _check_backend(backend)
     device_type = x.device.type
-    if torch.is_autocast_enabled(device_type) and x.dtype != torch.float64:
+    autocast = not x.is_meta and torch.is_autocast_enabled(device_type)
+    if autocast and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
         x, weight = x.to(dtype), weight.to(dtype)
     elif x.dtype != weight.dtype:
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
+    operators = _operators(backend, x)
+    if operators is not None:
+        windows = [size for window in pools for size in window]
+        kinds = [native.KINDS[kind] for kind in pool_kinds]
+        return native.attention(operators, x, weight, windows, kinds, float(temperature))
+    if not autocast:
+        return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
     with torch.autocast(device_type, enabled=False):
         return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
 
@@ -96,8 +103,20 @@ def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
     return [check_pool(window) for window in pools], [check_pool_kind(kind) for kind in kinds]
 
 
-def _check_backend(backend: str) -> None:
-    if backend not in ("auto", *NAMES):
+def _operators(backend: str, x: Tensor) -> native.Operators | None:
+    """The operators that `backend` stands for, None for the reference; an InputError if it does not take x."""
+    if backend == "reference":
+        return None
+    served = x.device.type == "cpu" and x.dtype in native.DTYPES
+    if backend == "auto":
+        return native.NATIVE if served and library.REASON is None else None
+    if backend not in NAMES:
         raise InputError(f"backend is {backend!r}, but it must be auto, {', '.join(NAMES)}{nearest(backend, NAMES)}")
-    if backend != "auto" and (reason := backends()[backend]) != "usable":
+    if (reason := backends()[backend]) != "usable":
         raise InputError(f"backend {backend} is not usable here: {reason}")
+    if not served:
+        raise InputError(
+            f"backend cpu takes float32, bfloat16, float16 and float64 on the CPU, but x is {x.dtype} on {x.device}; "
+            "convert it or use backend auto"
+        )
+    return native.NATIVE

@@ -6,7 +6,13 @@ NAMES = ("cuda", "cpu", "triton", "reference")
 def backends() -> dict[str, str]:
     """Says in words, for every backend name, "usable" or why it is not.
 
-    "auto" takes the first usable one in this order that serves the input's device.
+    "auto" takes the first usable one in this order that serves the input's device and type.
     """
-    missing = "not part of this version of strf_cuda; use reference"
-    return {"cuda": missing, "cpu": missing, "triton": missing, "reference": "usable"}
+    from strf_cuda.backends import library  # imports torch
+
+    return {
+        "cuda": "the CUDA kernels are not part of this version of strf_cuda; reference serves CUDA tensors",
+        "cpu": library.REASON or "usable",
+        "triton": "not part of this version of strf_cuda; reference serves CUDA tensors",
+        "reference": "usable",
+    }

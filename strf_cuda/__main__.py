@@ -1,0 +1,66 @@
+"""`python -m strf_cuda`: versions, processor, GPUs, the build, and what computes the operator here; for bug reports.
+
+It needs none of the packages that training needs.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from strf_cuda import __version__, backends
+
+
+def report() -> list[tuple[str, str]]:
+    """What the command prints: pairs of a heading and what is said under it."""
+    import torch
+
+    from strf_cuda.backends import library
+
+    cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if library.REASON is None:
+        build = ", ".join(f"{name} {_plain(fact)}" for name, fact in library.build_facts().items())
+    else:
+        build = "none in use"
+    return [
+        ("strf_cuda", f"{__version__}, {Path(__file__).resolve().parent}"),
+        ("python", f"{platform.python_version()}, {platform.platform()}"),
+        ("torch", f"{torch.__version__}, {cuda}"),
+        *((name, _version(name)) for name in ("numpy", "triton")),
+        ("processor", f"{_processor()}, {os.cpu_count()} logical cores, {torch.get_num_threads()} torch threads"),
+        ("GPU", "; ".join(gpus) or "none that torch finds"),
+        ("library", build),
+        *((f"backend {name}", state) for name, state in backends().items()),
+    ]
+
+
+def _plain(fact) -> str:
+    return " ".join(map(str, fact)) if isinstance(fact, list) else "none" if fact is None else str(fact)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m strf_cuda", description="Prints what a bug report should say.").parse_args()
+    for name, words in report():
+        print(f"{name:<19}{words}")
+
+
+if __name__ == "__main__":
+    main()
