@@ -157,8 +157,8 @@ def is_complete() -> bool:
 
 def forget_configuration() -> None:
     """Lets CMake look at the machine afresh; what is compiled stays."""
-    (BUILD / "CMakeCache.txt").unlink(missing_ok=True)
-    shutil.rmtree(BUILD / "CMakeFiles" / "CMakeTmp", ignore_errors=True)
+    for path in (BUILD / "CMakeCache.txt", *BUILD.glob("CMakeFiles/*/CMake*Compiler.cmake")):
+        path.unlink(missing_ok=True)
 
 
 def run(command: list) -> bool:
@@ -177,7 +177,7 @@ def find_torch() -> tuple[Path | None, str | None]:
     It is not imported, which takes seconds. pip's build isolation hides the environment that it installs into by
     PYTHONPATH; a Python that ignores that variable sees it.
     """
-    ask = "from importlib.util import find_spec as f; print(*(f('torch').submodule_search_locations if f('torch') else []))"
+    ask = "import importlib.util as u; s = u.find_spec('torch'); print(*s.submodule_search_locations if s else [])"
     for options in ([], ["-E"]):
         done = subprocess.run([sys.executable, *options, "-c", ask], capture_output=True, text=True)
         if done.stdout.strip():
