@@ -1,0 +1,173 @@
+"""Runs the operator on one backend, for y and both gradients, and the truth that tolerance.py compares them with."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import literal
+import oracle
+import tolerance
+from oracle_gradients import gradients
+from strf_cuda import backends, factorized_attention
+
+NAMES = ("y", "grad_x", "grad_weight")
+ORDERS = {8: 8, 4: 8, 2: 2}  # by bytes of the type: a half type's results are hardly changed by the order of its sums
+
+
+def _backend(name: str, state: str):
+    marks = [] if state == "usable" else [pytest.mark.skip(reason=f"backend {name} is not usable here: {state}")]
+    return pytest.param(name, marks=marks, id=name)
+
+
+# Every backend that the package names; one that cannot be used here is skipped with the package's own reason.
+BACKENDS = [_backend(name, state) for name, state in backends().items()]
+
+
+def device(backend: str) -> str:
+    return "cuda" if backend in ("cuda", "triton") else "cpu"
+
+
+def on_backend(name: str) -> Callable:
+    """factorized_attention on that backend, with the signature of literal.py's."""
+
+    def function(x, weight, windows, kinds, temperature):
+        return factorized_attention(x, weight, windows, pool=kinds, temperature=temperature, backend=name)
+
+    return function
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """What is computed: windows and pool kinds of the paths, the temperature, and which paths share one call."""
+
+    windows: tuple[tuple[int, int, int], ...]
+    kinds: tuple[str, ...]
+    temperature: float = 4.0
+    calls: tuple[tuple[int, int], ...] = ((0, 4),)  # first path and end of each call, made on the result before it
+
+    def __call__(self, function: Callable, x, weight):
+        """`function` has the signature of literal.py's."""
+        for paths, windows, kinds in self._steps():
+            x = function(x, weight[paths], windows, kinds, self.temperature)
+        return x
+
+    def on(self, backend: str) -> Callable:
+        """x, weight -> y on that backend."""
+        return lambda x, weight: self(on_backend(backend), x, weight)
+
+    def in_long_double(self, x, weight, grad):
+        """y, grad_x and grad_weight by plain loops, from and as arrays."""
+        x, weight, grad = (array.astype(np.longdouble) for array in (x, weight, grad))
+        steps = []
+        for paths, windows, kinds in self._steps():
+            arguments = (x, weight[paths], windows, kinds, self.temperature)
+            steps.append((paths, arguments))
+            x = oracle.factorized_attention(*arguments)
+        grad_weight = np.zeros_like(weight)
+        for paths, arguments in reversed(steps):
+            grad, grad_weight[paths] = gradients(grad, *arguments)
+        return x, grad, grad_weight
+
+    def _steps(self):
+        for paths in (slice(*call) for call in self.calls):
+            yield paths, self.windows[paths], self.kinds[paths]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """x of `shape` [B, C, T, H, W], `reduced` channels C/n, and what x and weight hold.
+
+    "normal": random values, the largest logit of each path is 8.
+    "large logits": the largest is 300 and the others are nearly equal to it, so that the soft-max still has a choice.
+    "grid": small multiples of a power of two, so that the reduction R is exact in every type. The maximum has ties
+    then, and all types resolve them alike: here rounding R cannot send a half type's gradient elsewhere.
+    """
+
+    shape: tuple[int, int, int, int, int]
+    reduced: int
+    operator: Operator
+    values: str = "normal"
+
+    def inputs(self, dtype) -> list[Tensor]:
+        """x, weight and grad, on the CPU and contiguous."""
+        random = torch.Generator().manual_seed(0)
+
+        def normal(*shape):
+            return torch.randn(shape, generator=random, dtype=torch.float64)
+
+        x, grad = normal(*self.shape), normal(*self.shape)
+        weight = normal(len(self.operator.windows), self.reduced, self.shape[1])
+        if self.values == "large logits":
+            x = normal(*self.shape[:3], 1, 1) + 0.05 * x
+        elif self.values == "grid":
+            x = x.round().clamp(-2, 2)
+            weight = weight.sign() * (normal(*weight.shape).argsort(2).argsort(2) < 3)  # three of each row
+        rows = torch.einsum("prc,bcthw->bprthw", weight, x).flatten(4).flatten(2, 3)  # [B, P, C/n * T, N]
+        largest = (4.0 * rows.square().sum(2)).amax((0, 2))
+        scale = ((300.0 if self.values == "large logits" else 8.0) / largest).sqrt()
+        if self.values == "grid":
+            scale = 2 ** scale.log2().round()
+        return [tensor.to(dtype) for tensor in (x, weight * scale[:, None, None], grad)]
+
+
+def differentiate(function: Callable, x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """y, grad_x and grad_weight of `function(x, weight)`; all three keep the layout they come with."""
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+    y = function(x, weight)
+    return y.detach(), *torch.autograd.grad(y, (x, weight), grad)
+
+
+def in_orders(compute: Callable, x: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
+    """y, grad_x and grad_weight of `compute(x, weight, grad)`, each stacked over several orders of the channels."""
+    random = torch.Generator().manual_seed(0)
+    results = []
+    for _ in range(ORDERS[x.dtype.itemsize]):
+        c, r = (torch.randperm(length, generator=random) for length in (x.shape[1], weight.shape[1]))
+        y, grad_x, grad_weight = compute(x[:, c], weight[:, r][:, :, c], grad[:, c])
+        c, r = c.argsort().to(y.device), r.argsort().to(y.device)
+        results.append((y[:, c], grad_x[:, c], grad_weight[:, r][:, :, c]))
+    return [torch.stack(result) for result in zip(*results, strict=True)]
+
+
+def allowances(operator: Operator, x: Tensor, weight: Tensor, grad: Tensor) -> list[tolerance.Allowance]:
+    """The rule of tolerance.py for y, grad_x and grad_weight, from contiguous inputs on the CPU."""
+    if x.dtype == torch.float64:
+        truths = operator.in_long_double(x.numpy(), weight.numpy(), grad.numpy())
+    else:
+        exact = differentiate(operator.on("reference"), x.double(), weight.double(), grad.double())
+        truths = [tensor.numpy() for tensor in exact]
+
+    def plain(x, weight, grad):
+        return differentiate(lambda x, weight: operator(literal.factorized_attention, x, weight), x, weight, grad)
+
+    literals = in_orders(plain, x, weight, grad)
+    return [tolerance.allowance(*pair) for pair in zip(truths, literals, strict=True)]
+
+
+def complaints(actual: Sequence[Tensor], allowed: Sequence[tolerance.Allowance]) -> list[str]:
+    """One sentence for each of y, grad_x and grad_weight, as of `in_orders`, that is further off than allowed."""
+    told = (limit.complaint(name, tensor) for name, tensor, limit in zip(NAMES, actual, allowed, strict=True))
+    return [sentence for sentence in told if sentence]
+
+
+@contextlib.contextmanager
+def number_of_threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def assert_layout_of(x: Tensor, *others: Tensor) -> None:
+    """Others are channels-last if x lies in memory so and not contiguously, and contiguous otherwise."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+    memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+    for other in others:
+        assert other.is_contiguous(memory_format=memory_format), other.stride()

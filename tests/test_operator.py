@@ -1,0 +1,125 @@
+"""Every backend computes the operator and its gradients: one comparison over types, layouts, pools, paths and sizes."""
+
+import functools
+import itertools
+
+import pytest
+import torch
+
+from comparison import (
+    BACKENDS,
+    Case,
+    Operator,
+    allowances,
+    assert_layout_of,
+    complaints,
+    device,
+    differentiate,
+    in_orders,
+    number_of_threads,
+)
+from strf_cuda import STRF
+
+TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
+
+
+def _bare(windows, kinds, temperature=4.0):
+    return Operator(windows, (kinds,) * len(windows) if isinstance(kinds, str) else kinds, temperature)
+
+
+PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
+MIXED = ("max", "max", "avg", "avg")
+CASES = {
+    "N1-T1": Case((3, 5, 1, 1, 1), 1, _bare(((1, 1, 1),), "max")),
+    "N1-T4": Case((3, 8, 4, 1, 1), 3, _bare(((1, 1, 1), (3, 1, 1), (5, 1, 1), (1, 3, 3)), "avg")),
+    "N2-T5": Case((8, 24, 5, 2, 1), 3, _bare(((3, 1, 1), (1, 3, 3)), ("avg", "max"))),
+    "N6-C520": Case((2, 520, 1, 3, 2), 1, _bare(((1, 3, 1),), "avg")),
+    "N15": Case((2, 19, 2, 5, 3), 3, _bare(((1, 5, 5), (3, 3, 3), (1, 1, 1)), "max")),
+    "N15-E280": Case((1, 70, 4, 3, 5), 70, _bare(((3, 1, 1), (1, 3, 3)), "max")),
+    "N31": Case((2, 20, 3, 31, 1), 8, _bare(((5, 1, 1),), "avg")),
+    "N33": Case((3, 41, 4, 11, 3), 1, _bare(PAPER, MIXED)),
+    "N98": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max")),
+    "N98-avg": Case((1, 24, 3, 14, 7), 3, _bare(PAPER, "avg")),
+    "N127": Case((1, 37, 2, 127, 1), 3, _bare(((3, 3, 3),), "max")),
+    "N128": Case((2, 24, 4, 16, 8), 8, _bare(PAPER, ("avg", "avg", "max", "max"))),
+    "N130": Case((2, 12, 5, 13, 10), 3, _bare(((1, 5, 5), (5, 1, 1)), ("avg", "max"))),
+    "N260-T1": Case((2, 60, 1, 20, 13), 1, _bare(((3, 3, 3), (1, 1, 1)), "max")),
+    "N521": Case((1, 8, 2, 1, 521), 2, _bare(((1, 1, 1), (3, 1, 1), (1, 1, 5), (1, 3, 3)), MIXED)),
+    "wider-than-the-map": Case((4, 22, 2, 3, 2), 3, _bare(((7, 1, 1), (1, 9, 9), (5, 7, 7)), ("max", "avg", "max"))),
+    "large-logits": Case((2, 24, 4, 14, 7), 8, _bare(PAPER, "max"), values="large logits"),
+    "large-logits-avg": Case((2, 12, 3, 11, 3), 3, _bare(PAPER, "avg"), values="large logits"),
+    "ties": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max"), values="grid"),
+    "ties-wide": Case((2, 19, 5, 7, 5), 3, _bare(((5, 1, 1), (1, 5, 5), (3, 3, 3)), "max"), values="grid"),
+    "temperature-0": Case((2, 8, 3, 5, 3), 2, _bare(PAPER, MIXED, temperature=0.0)),
+    "temperature-negative": Case((2, 8, 3, 5, 3), 2, _bare(PAPER, MIXED, temperature=-2.5)),
+}
+CALLS = {
+    "parallel": ((0, 4),),
+    "temporal_spatial": ((0, 2), (2, 4)),
+    "spatial_temporal": ((2, 4), (0, 2)),
+}
+
+
+@functools.cache
+def _inputs_and_limits(case, dtype):
+    inputs = case.inputs(dtype)
+    return inputs, allowances(case.operator, *inputs)
+
+
+def _complaints(case, dtype, layout, backend, function):
+    """What is wrong with the results of `function(x, weight)`, in several orders of the channels."""
+
+    def place(tensor):
+        return tensor.to(device(backend)).contiguous(memory_format=LAYOUTS[layout])
+
+    def compute(x, weight, grad):
+        x = place(x)
+        y, grad_x, grad_weight = differentiate(function, x, weight.to(x.device), place(grad))
+        assert {tensor.dtype for tensor in (y, grad_x, grad_weight)} == {dtype}
+        assert_layout_of(x, y, grad_x)
+        return y, grad_x, grad_weight
+
+    inputs, limits = _inputs_and_limits(case, dtype)
+    return complaints(in_orders(compute, *inputs), limits)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(backend, case, dtype, layout):
+    assert not _complaints(case, dtype, layout, backend, case.operator.on(backend))
+
+
+def _modules():
+    for integration, pools, dtype in itertools.product(CALLS, itertools.product(("max", "avg"), repeat=2), TYPES):
+        second = {"temporal_spatial": pools[1], "spatial_temporal": pools[0]}.get(integration)
+        # The first call's result, once rounded to a half type, no longer says which of two close values is the larger.
+        if dtype.itemsize > 2 or second != "max":
+            yield pytest.param(integration, pools, dtype, id=f"{integration}-{'-'.join(pools)}-{dtype}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("integration", "pools", "dtype"), list(_modules()))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, integration, pools, dtype, layout):
+    windows = ((3, 1, 1), (5, 1, 1), (1, 3, 3), (1, 5, 5))
+    operator = Operator(windows, (pools[0], pools[0], pools[1], pools[1]), calls=CALLS[integration])
+    case = Case((2, 24, 3, 7, 3), 3, operator, values="grid" if dtype.itemsize == 2 else "normal")
+    module = STRF(24, reduction=8, resolutions=(3, 5), pool=pools, integration=integration, backend=backend)
+
+    def function(x, weight):
+        return torch.func.functional_call(module, {"weight": weight}, (x,))
+
+    assert not _complaints(case, dtype, layout, backend, function)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", TYPES[:2], ids=str)
+@pytest.mark.parametrize("name", ["N15-E280", "N33", "N98", "N130", "N521", "wider-than-the-map"])
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend.id == "cpu"])
+def test_several_threads_are_as_exact_as_one(backend, name, dtype, layout, threads):
+    with number_of_threads(threads):
+        assert not _complaints(CASES[name], dtype, layout, backend, CASES[name].operator.on(backend))
