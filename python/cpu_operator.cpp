@@ -2,11 +2,12 @@
 // it on PyTorch's threads.
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
-#include <optional>
+#include <utility>
 
 #include "registration.h"
 #include "strf.h"
@@ -32,7 +33,7 @@ std::ostream& operator<<(std::ostream& out, const Listed& list) {
   return out << ']';
 }
 
-bool has_sizes(const Tensor& tensor, const Sizes& sizes) {
+bool has_sizes(const Tensor& tensor, torch::headeronly::IntHeaderOnlyArrayRef sizes) {
   const auto actual = tensor.sizes();
   return actual.size() == sizes.size() && std::equal(sizes.begin(), sizes.end(), actual.begin());
 }
@@ -95,8 +96,8 @@ strf_problem problem_of(const Tensor& x, const Tensor& weight, const Sizes& wind
   strf_problem problem{};
   problem.type = type_of(x);
   require_same_type("weight", weight, x);
-  require(weight.dim() == 3 && weight.size(2) == x.size(1), "weight is ", Listed(weight), ", but it must be [paths, reduced channels, ", x.size(1),
-          "] to match the channels of x");
+  require(weight.dim() == 3 && weight.size(2) == x.size(1), "weight is ", Listed(weight),
+          ", but it must be [paths, reduced channels, ", x.size(1), "] to match the channels of x");
   require(weight.size(0) <= STRF_MAX_PATHS, "weight has ", weight.size(0), " paths, but it must have 1 to 4");
   const int64_t paths = weight.size(0);
   require(int64_t(kinds.size()) == paths && int64_t(windows.size()) == 3 * paths, "weight has ", paths,
@@ -130,21 +131,42 @@ ScalarType computed_type(const strf_problem& problem) {
   return problem.type == STRF_FLOAT64 ? ScalarType::Double : ScalarType::Float;
 }
 
-MemoryFormat format_of(const strf_problem& problem) {
-  return problem.layout == STRF_CHANNELS_LAST ? MemoryFormat::ChannelsLast3d : MemoryFormat::Contiguous;
-}
-
 Tensor converted(const Tensor& tensor, ScalarType type) {
   return tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
 }
 
-Tensor allocate(const Sizes& sizes, ScalarType type, MemoryFormat format = MemoryFormat::Contiguous) {
-  return torch::stable::empty(sizes, type, std::nullopt, torch::stable::Device(torch::headeronly::DeviceType::CPU),
-                              std::nullopt, format);
+// x or grad in the problem's layout and type, without a copy where that is possible.
+Tensor readable(const Tensor& tensor, const strf_problem& problem) {
+  const bool last = problem.layout == STRF_CHANNELS_LAST;
+  const bool fits = last ? is_channels_last(tensor) : tensor.is_contiguous();
+  const auto format = last ? MemoryFormat::ChannelsLast3d : MemoryFormat::Contiguous;
+  return converted(fits ? tensor : torch::stable::contiguous(tensor, format), computed_type(problem));
 }
 
-Sizes sizes_of_x(const strf_problem& problem) {
-  return {problem.batch, problem.channels, problem.frames, problem.height, problem.width};
+// The same for the other tensors, which are always contiguous.
+Tensor readable(const Tensor& tensor, ScalarType type) {
+  return converted(tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor), type);
+}
+
+// Uninitialised, on the CPU; PyTorch aligns it to 64 bytes. `order` names the dimensions from the fastest.
+Tensor allocate(const Sizes& sizes, ScalarType type, std::initializer_list<int> order) {
+  std::array<int64_t, 5> strides;
+  int64_t stride = 1;
+  for (const int dim : order) {
+    strides[dim] = stride;
+    stride *= std::max<int64_t>(sizes[dim], 1);
+  }
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      sizes.size(), sizes.data(), strides.data(),
+      torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)), aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+Tensor allocate_as_x(const strf_problem& problem) {
+  const Sizes sizes{problem.batch, problem.channels, problem.frames, problem.height, problem.width};
+  if (problem.layout == STRF_CHANNELS_LAST) return allocate(sizes, computed_type(problem), {1, 4, 3, 2, 0});
+  return allocate(sizes, computed_type(problem), {4, 3, 2, 1, 0});
 }
 
 Sizes sizes_of_statistics(const strf_problem& problem) {
@@ -163,9 +185,8 @@ strf_threads threads() {
   return {static_cast<int32_t>(torch::stable::get_num_threads()), run};
 }
 
-// PyTorch aligns what it allocates on the CPU to 64 bytes.
-Tensor workspace_of(const strf_problem& problem, const strf_threads& threads, bool backward) {
-  return allocate({strf_cpu_workspace(&problem, threads.threads, backward)}, ScalarType::Byte);
+Tensor allocate_workspace(const strf_problem& problem, const strf_threads& threads, bool backward) {
+  return allocate({strf_cpu_workspace(&problem, threads.threads, backward)}, ScalarType::Byte, {0});
 }
 
 }  // namespace
@@ -174,14 +195,13 @@ std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, Sizes wi
   refuse_differentiation({&x, &weight});
   const strf_problem problem = problem_of(x, weight, windows, kinds, temperature);
   const ScalarType type = x.scalar_type(), computed = computed_type(problem);
-  const Tensor y = allocate(sizes_of_x(problem), computed, format_of(problem));
-  const Tensor maximum = allocate(sizes_of_statistics(problem), computed);
-  const Tensor normalizer = allocate(sizes_of_statistics(problem), computed);
+  const Tensor y = allocate_as_x(problem);
+  const Tensor maximum = allocate(sizes_of_statistics(problem), computed, {2, 1, 0});
+  const Tensor normalizer = allocate(sizes_of_statistics(problem), computed, {2, 1, 0});
   if (problem.batch > 0) {
-    const Tensor x_read = converted(torch::stable::contiguous(x, format_of(problem)), computed);
-    const Tensor weight_read = converted(torch::stable::contiguous(weight), computed);
+    const Tensor x_read = readable(x, problem), weight_read = readable(weight, computed);
     const strf_threads pool = threads();
-    const Tensor workspace = workspace_of(problem, pool, false);
+    const Tensor workspace = allocate_workspace(problem, pool, false);
     strf_cpu_forward(&problem, level(), &pool, x_read.const_data_ptr(), weight_read.const_data_ptr(),
                      y.mutable_data_ptr(), maximum.mutable_data_ptr(), normalizer.mutable_data_ptr(),
                      workspace.mutable_data_ptr());
@@ -195,27 +215,27 @@ std::tuple<Tensor, Tensor> cpu_backward(Tensor grad, Tensor x, Tensor weight, Te
   const strf_problem problem = problem_of(x, weight, windows, kinds, temperature);
   const ScalarType type = x.scalar_type(), computed = computed_type(problem);
   require_same_type("grad", grad, x);
-  require(has_sizes(grad, sizes_of_x(problem)), "grad is ", Listed(grad), ", but it must be as x is: ", Listed(x));
+  require(has_sizes(grad, x.sizes()), "grad is ", Listed(grad), ", but it must be as x is: ", Listed(x));
   for (const auto& [name, statistic] : {std::pair("maximum", &maximum), std::pair("normalizer", &normalizer)}) {
-    require(has_sizes(*statistic, sizes_of_statistics(problem)) && statistic->scalar_type() == computed &&
-                statistic->is_cpu(),
-            name, " is ", Listed(*statistic), " of ", name_of(statistic->scalar_type()), ", but it must be ",
-            Listed(sizes_of_statistics(problem)), " of ", name_of(computed), ", as the forward operator returned it");
+    const Sizes sizes = sizes_of_statistics(problem);
+    require(has_sizes(*statistic, sizes) && statistic->scalar_type() == computed && statistic->is_cpu(), name, " is ",
+            Listed(*statistic), " of ", name_of(statistic->scalar_type()), ", but it must be ", Listed(sizes), " of ",
+            name_of(computed), " on the CPU, as the forward operator returned it");
   }
-  const Tensor grad_x = allocate(sizes_of_x(problem), computed, format_of(problem));
-  const Sizes sizes_of_weight{problem.paths, problem.reduced, problem.channels};
-  if (problem.batch == 0) return {converted(grad_x, type), torch::stable::new_zeros(weight, sizes_of_weight)};
-  const Tensor grad_weight = allocate(sizes_of_weight, computed);
-  const Tensor grad_read = converted(torch::stable::contiguous(grad, format_of(problem)), computed);
-  const Tensor x_read = converted(torch::stable::contiguous(x, format_of(problem)), computed);
-  const Tensor weight_read = converted(torch::stable::contiguous(weight), computed);
-  const Tensor maximum_read = torch::stable::contiguous(maximum);
-  const Tensor normalizer_read = torch::stable::contiguous(normalizer);
-  const strf_threads pool = threads();
-  const Tensor workspace = workspace_of(problem, pool, true);
-  strf_cpu_backward(&problem, level(), &pool, grad_read.const_data_ptr(), x_read.const_data_ptr(),
-                    weight_read.const_data_ptr(), maximum_read.const_data_ptr(), normalizer_read.const_data_ptr(),
-                    grad_x.mutable_data_ptr(), grad_weight.mutable_data_ptr(), workspace.mutable_data_ptr());
+  const Tensor grad_x = allocate_as_x(problem);
+  const Tensor grad_weight = allocate({problem.paths, problem.reduced, problem.channels}, computed, {2, 1, 0});
+  if (problem.batch > 0) {
+    const Tensor grad_read = readable(grad, problem), x_read = readable(x, problem);
+    const Tensor weight_read = readable(weight, computed);
+    const Tensor maximum_read = readable(maximum, computed), normalizer_read = readable(normalizer, computed);
+    const strf_threads pool = threads();
+    const Tensor workspace = allocate_workspace(problem, pool, true);
+    strf_cpu_backward(&problem, level(), &pool, grad_read.const_data_ptr(), x_read.const_data_ptr(),
+                      weight_read.const_data_ptr(), maximum_read.const_data_ptr(), normalizer_read.const_data_ptr(),
+                      grad_x.mutable_data_ptr(), grad_weight.mutable_data_ptr(), workspace.mutable_data_ptr());
+  } else {
+    TORCH_ERROR_CODE_CHECK(aoti_torch_zero_(grad_weight.get()));
+  }
   return {converted(grad_x, type), converted(grad_weight, type)};
 }
 

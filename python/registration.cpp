@@ -1,11 +1,11 @@
 // Registers the operators torch.ops.strf_cuda.* with PyTorch, through its stable C interface only.
 //
 // Like STABLE_TORCH_LIBRARY, but every answer is looked at: that macro goes on with an invalid handle, and kills the
-// process, when the namespace is taken. Here a second copy of the library stays without effect; PyTorch then logs which
-// two files met.
+// process, when the namespace is taken. Here a second copy of the library stays without effect, and the first serves.
 #include "registration.h"
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "build_facts.h"
