@@ -1,7 +1,8 @@
 # make train    trains and evaluates on the built-in walkers
 # make test     lints and runs the fast tests; make test-slow runs the long ones too
 #
-# Both set everything up first, in $(VENV). PIP_FLAGS is passed to pip, for an index of your own for example.
+# Both set everything up first, in $(VENV), and build the operator library where its sources are newer (make build).
+# PIP_FLAGS is passed to pip, for an index of your own for example.
 # A torch >= 2.10 that $(PYTHON) has already is used as it is; otherwise the one in constraints.txt is installed.
 
 PYTHON ?= python3
@@ -10,16 +11,18 @@ PIP_FLAGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUILT := strf_cuda/native_build.json
+SOURCES := CMakeLists.txt setup.py $(wildcard cmake/* csrc/*.* csrc/*/*.* python/*)
 
-.PHONY: train test test-slow lint setup clean
+.PHONY: train test test-slow lint setup build clean
 
-train: $(READY)
+train: $(BUILT)
 	$(BIN)/python -m strf_cuda.train
 
-test: lint
+test: lint $(BUILT)
 	$(BIN)/python -m pytest
 
-test-slow: lint
+test-slow: lint $(BUILT)
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(READY)
@@ -28,9 +31,14 @@ lint: $(READY)
 
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py constraints.txt tools/setup.sh
+build: $(BUILT)
+
+$(BUILT): $(SOURCES) | $(READY)
+	$(BIN)/python setup.py --quiet build_native --inplace
+
+$(READY): pyproject.toml constraints.txt tools/setup.sh tools/build_backend.py
 	PYTHON="$(PYTHON)" VENV="$(VENV)" PIP_FLAGS="$(PIP_FLAGS)" sh tools/setup.sh
 	touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache $(BUILT) strf_cuda/libstrf_cuda.so*

@@ -29,4 +29,13 @@ if [ -n "$installed" ]; then
 else
     echo "installing torch $(sed -n 's/^torch==//p' constraints.txt) and the other packages, once"
 fi
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check $PIP_FLAGS -c "$constraints" -e ".[test]"
+pip() {
+    "$VENV/bin/python" -m pip --quiet --disable-pip-version-check install $PIP_FLAGS -c "$constraints" "$@"
+}
+# What the build needs comes first: it reads the headers of this torch.
+tools="setuptools torch"
+command -v cmake > /dev/null || tools="$tools cmake"
+command -v ninja > /dev/null || tools="$tools ninja"
+pip $tools
+"$VENV/bin/python" setup.py --quiet build_native --inplace
+pip --no-build-isolation -e ".[test]"
