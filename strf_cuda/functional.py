@@ -49,7 +49,7 @@ def factorized_attention(
     """
     pools, pool_kinds = _check(x, weight, pools, pool, temperature)
     device_type = x.device.type
-    autocast = not x.is_meta and torch.is_autocast_enabled(device_type)
+    autocast = device_type != "meta" and torch.is_autocast_enabled(device_type)
     if autocast and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
         x, weight = x.to(dtype), weight.to(dtype)
