@@ -34,7 +34,7 @@ setup: $(READY)
 build: $(BUILT)
 
 $(BUILT): $(SOURCES) | $(READY)
-	$(BIN)/python setup.py --quiet build_native --inplace
+	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python setup.py --quiet build_native --inplace
 
 $(READY): pyproject.toml constraints.txt tools/setup.sh tools/build_backend.py
 	PYTHON="$(PYTHON)" VENV="$(VENV)" PIP_FLAGS="$(PIP_FLAGS)" sh tools/setup.sh

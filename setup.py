@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import ClassVar
 
@@ -119,23 +118,30 @@ def build_library(version: str) -> dict:
         SystemExit: the sources did not compile, although all tools are there.
     """
     torch, reason = find_torch()
-    cmake, ninja = find_tool("cmake"), find_tool("ninja")
+    cmake, ninja = shutil.which("cmake"), shutil.which("ninja")
     if not sys.platform.startswith("linux"):
         reason = f"the native part is built on Linux only, and this is {sys.platform}"
     elif not cmake or not ninja:
         missing = " and ".join(name for name, path in (("cmake", cmake), ("ninja", ninja)) if not path)
-        reason = f"{missing} was not found; install it (pip install cmake ninja) and build again"
+        reason = f"{missing} not found; install what is missing (pip install cmake ninja) and build again"
     if reason:
         return nothing_built(reason, version)
-    configure = [cmake, "-S", ROOT, "-B", BUILD, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    configure += [f"-DSTRF_TORCH={torch}", f"-DSTRF_VERSION={version}"]
-    if not is_complete():
-        forget_configuration()  # what CMake did not find it would not look for again
-    if not run(configure):
-        forget_configuration()  # and what it found may be gone
-        if not run(configure):
-            return nothing_built("CMake could not prepare the build; pip install -v shows what it said", version)
-    manifest = read_manifest()
+    forget_other_compilers()
+    configure = [
+        cmake,
+        "--log-level=NOTICE",
+        "--no-warn-unused-cli",
+        "-S",
+        ROOT,
+        "-B",
+        BUILD,
+        "-G",
+        "Ninja",
+        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+    ]
+    if not run([*configure, f"-DSTRF_TORCH={torch}", f"-DSTRF_VERSION={version}"]):
+        return nothing_built("CMake could not prepare the build; pip install -v shows what it said", version)
+    manifest = json.loads((BUILD / MANIFEST).read_text(encoding="utf-8"))
     if manifest["cpu"] == "built" and not run([cmake, "--build", BUILD, "--parallel", str(jobs())]):
         sys.exit("error: the native part of strf_cuda does not compile; what the compiler said stands above")
     return manifest
@@ -146,29 +152,24 @@ def nothing_built(reason: str, version: str) -> dict:
     return {"cpu": reason, "cuda": reason, **facts}
 
 
-def read_manifest() -> dict:
-    return json.loads((BUILD / MANIFEST).read_text(encoding="utf-8"))
-
-
-def is_complete() -> bool:
-    """Whether the last build here built everything."""
-    return (BUILD / MANIFEST).exists() and all(read_manifest()[part] == "built" for part in ("cpu", "cuda"))
-
-
-def forget_configuration() -> None:
-    """Lets CMake look at the machine afresh; what is compiled stays."""
+def forget_other_compilers() -> None:
+    """Lets CMake look for compilers afresh when they may have changed; it asks once, and what is compiled stays."""
+    names = ("CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "CUDA_HOME", "CUDA_PATH")
+    programs = (shutil.which("c++"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc")
+    seen = [os.environ.get(name) for name in names]
+    seen += [(path, os.stat(path).st_mtime) for path in programs if path and os.path.exists(path)]
+    now, note = json.dumps([str(ROOT), *seen]), BUILD / "compilers.json"
+    if note.exists() and note.read_text(encoding="utf-8") == now:
+        return
     for path in (BUILD / "CMakeCache.txt", *BUILD.glob("CMakeFiles/*/CMake*Compiler.cmake")):
         path.unlink(missing_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    note.write_text(now, encoding="utf-8")
 
 
 def run(command: list) -> bool:
     sys.stdout.flush()  # ours first, then the command's
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0
-
-
-def find_tool(name: str) -> str | None:
-    """The system's, or the one that pip put beside this Python, which need not be on the path."""
-    return shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
 
 
 def find_torch() -> tuple[Path | None, str | None]:
@@ -210,19 +211,20 @@ def jobs() -> int:
 
 def summary(manifest: dict) -> str:
     """What was built, what was not and why, and what serves instead."""
-    instead = {
-        "cpu": "plain PyTorch, the backend reference, serves instead",
-        "cuda": "on a GPU, Triton or plain PyTorch serves instead",
-    }
     built = {
         "cpu": f"built by {manifest['compiler']}",
         "cuda": f"built by nvcc {manifest['nvcc']} for {', '.join(manifest['architectures'])}",
     }
+    instead = {
+        "cpu": "plain PyTorch, the backend reference, serves CPUs",
+        "cuda": "Triton, where it is usable, and otherwise plain PyTorch serve GPUs",
+    }
     lines = [f"strf_cuda {manifest['version']}: the operator library"]
     for part in ("cpu", "cuda"):
-        state = manifest[part]
-        told = built[part] if state == "built" else f"not built: {state}.\n        Until then {instead[part]}."
-        lines.append(f"  {part.upper():4}  {told}")
+        if manifest[part] == "built":
+            lines.append(f"  {part.upper():4}  {built[part]}")
+        else:
+            lines.append(f"  {part.upper():4}  not built: {manifest[part]}.\n        Until then {instead[part]}.")
     lines.append('  python -c "import strf_cuda; print(strf_cuda.backends())" tells what is usable.')
     return "\n".join(lines)
 

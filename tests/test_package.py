@@ -1,40 +1,106 @@
-"""What a user installs: the wheel holds the whole package, and metadata and pins agree."""
+"""What a user installs: the wheel holds the whole package and its library, and metadata and pins agree."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from building import ROOT, built
+
+LARGEST_LIBRARY = 8 * 2**20  # bytes
+LARGEST_WHEEL = 4 * 2**20
+# A C library and its compiler's run-time libraries are on every Linux system; libtorch.so is in the process already.
+LIBRARIES = r"lib(torch|stdc\+\+|gcc_s|c|m|pthread|dl|rt)\.so(\.\d+)?|ld-linux.*\.so\.\d+"
+SYSTEM_SYMBOLS = r"\w+@(GLIBC|GLIBCXX|CXXABI|GCC)_[\d.]+"
+COMPILER_SYMBOLS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"}  # weak, never there
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The names of the files in a wheel built from a copy of the tracked files."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines():
-        if (ROOT / name).exists() and name.startswith(("strf_cuda/", "pyproject", "setup", "README", "LICENSE")):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    if not source.exists():
-        pytest.skip("needs the git checkout")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
-    return set(zipfile.ZipFile(built).namelist())
+    """The wheel built from a copy of the tracked files, as an open archive."""
+    _, path = built(tmp_path_factory.getbasetemp())
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def manifest(wheel):
+    return json.loads(wheel.read("strf_cuda/native_build.json"))
+
+
+@pytest.fixture(scope="module")
+def library(wheel, manifest, tmp_path_factory):
+    """The path of the library, taken out of the wheel."""
+    if manifest["cpu"] != "built":
+        pytest.skip(f"the wheel holds no library: {manifest['cpu']}")
+    if not (shutil.which("nm") and shutil.which("readelf")):
+        pytest.skip("needs nm and readelf")
+    return wheel.extract("strf_cuda/libstrf_cuda.so", tmp_path_factory.mktemp("library"))
+
+
+def lines(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_the_wheel_holds_every_module_and_preset(wheel):
     package = ROOT / "strf_cuda"
     expected = {str(path.relative_to(ROOT)) for path in [*package.rglob("*.py"), *package.rglob("*.yaml")]}
-    assert expected <= wheel
-    assert any(name.endswith("licenses/LICENSE") or name.endswith(".dist-info/LICENSE") for name in wheel)
+    names = set(wheel.namelist())
+    assert expected <= names
+    assert any(name.endswith("licenses/LICENSE") or name.endswith(".dist-info/LICENSE") for name in names)
+
+
+def test_the_wheel_is_for_any_python_3_of_the_platforms_that_it_runs_on(wheel, manifest):
+    native = manifest["cpu"] == "built"
+    platform = re.sub(r"[-.]", "_", sysconfig.get_platform()) if native else "any"
+    assert wheel.filename.endswith(f"-py3-none-{platform}.whl")
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/WHEEL")]
+    told = wheel.read(name).decode()
+    assert f"Tag: py3-none-{platform}\n" in told and f"Root-Is-Purelib: {str(not native).lower()}\n" in told
+    assert ("strf_cuda/libstrf_cuda.so" in wheel.namelist()) == native
+
+
+def test_the_library_needs_only_what_every_system_and_torch_has(library):
+    dynamic = "\n".join(lines("readelf", "--dynamic", "--wide", library))
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
+    assert "libtorch.so" in needed
+    assert [name for name in needed if not re.fullmatch(LIBRARIES, name)] == []
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
+
+
+def test_the_library_calls_only_the_system_and_the_stable_interface_of_torch(library):
+    undefined = [line.split()[-1] for line in lines("nm", "--dynamic", "--undefined-only", library)]
+    of_torch = [name for name in undefined if re.fullmatch(r"(aoti_)?torch_\w+", name)]
+    assert "torch_library_impl" in of_torch
+    others = [name for name in undefined if name not in of_torch and not re.fullmatch(SYSTEM_SYMBOLS, name)]
+    assert set(others) <= COMPILER_SYMBOLS
+
+
+def test_the_library_shows_its_c_functions_alone(library):
+    defined = [line.split()[-1] for line in lines("nm", "--dynamic", "--defined-only", library)]
+    assert "strf_cpu_forward" in defined
+    assert [name for name in defined if not name.startswith("strf_")] == []
+
+
+def test_library_and_wheel_are_small(wheel, library):
+    assert os.path.getsize(library) <= LARGEST_LIBRARY
+    assert os.path.getsize(wheel.filename) <= LARGEST_WHEEL
+
+
+def test_the_unpacked_wheel_works(wheel, library, tmp_path):
+    wheel.extractall(tmp_path)
+    program = "import strf_cuda; print(strf_cuda.__file__, strf_cuda.backends()['cpu'])"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path / 'strf_cuda' / '__init__.py'} usable\n", done.stderr
 
 
 def test_every_dependency_is_pinned_within_its_range():

@@ -37,5 +37,6 @@ tools="setuptools torch"
 command -v cmake > /dev/null || tools="$tools cmake"
 command -v ninja > /dev/null || tools="$tools ninja"
 pip $tools
+PATH="$PATH:$(cd "$VENV/bin" && pwd)"
 "$VENV/bin/python" setup.py --quiet build_native --inplace
 pip --no-build-isolation -e ".[test]"
