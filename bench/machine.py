@@ -12,27 +12,41 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "bench" / "results"
 
 
-def write_result(name: str, what: str, packages: tuple[str, ...], figures: dict) -> None:
+def write_result(name: str, what: str, packages: tuple[str, ...], figures: dict, out: Path | None = None) -> None:
     """Writes bench/results/<name>.json.
 
     Args:
         what: one sentence on what was measured.
-        packages: whose versions matter.
+        packages: whose versions matter; with "torch" also what torch knows of the machine.
         figures: the measurements, as JSON holds them.
+        out: another file to write.
     """
     result = {
         "what": what,
         "command": " ".join(["python", "-m", f"bench.{name}", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
-        "device": {"cpu": cpu_model(), "cores": os.cpu_count()},
+        "device": {"cpu": cpu_model(), "cores": os.cpu_count()} | (torch_device() if "torch" in packages else {}),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
         **figures,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    out = out or RESULTS / f"{name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def cpu_model() -> str:
     """The processor's name as Linux gives it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def torch_device() -> dict:
+    """The vector instructions and threads that torch uses on the CPU, and the GPU, if there is one."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }

@@ -1,0 +1,97 @@
+"""The pictures beside the figures of the benchmarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib import pyplot
+
+matplotlib.use("Agg")
+OURS = ("#0b3c8c", "#4f8fdd", "#9cc3ef")  # by backend, the first the darkest
+OTHERS = ("#c0392b", "#e08a1e", "#5f8f3e", "#8e5ea2", "#7f7f7f", "#16807a")
+PARTS = {
+    "backbone": "#b9c0c9",
+    "STRF forward": "#4f8fdd",
+    "STRF backward": "#0b3c8c",
+    "loss": "#e08a1e",
+    "optimizer": "#5f8f3e",
+}
+
+
+def plot_operator(entries: Sequence[dict], out: Path) -> None:
+    """Time a clip and share of the floor against the number of positions, from the entries of the JSON.
+
+    Of a GPU the figures inside CUDA graphs are drawn.
+    """
+    mode = "CUDA graph" if any(entry["mode"] == "CUDA graph" for entry in entries) else "eager"
+    swept = [entry for entry in entries if entry["problem"].startswith("N=") and entry["mode"] == mode]
+    swept.sort(key=lambda entry: entry["height"] * entry["width"])
+    positions = [entry["height"] * entry["width"] for entry in swept]
+    directions = list(swept[0]["floor"])
+    figure, axes = pyplot.subplots(len(directions), 2, figsize=(11, 3.6 * len(directions)), sharex=True, squeeze=False)
+    for (times, shares), direction in zip(axes, directions, strict=True):
+        floor = [entry["floor"][direction]["ms"] / entry["batch"] for entry in swept]
+        times.plot(positions, floor, color="black", linestyle=":", label="floor")
+        for name, style in line_styles(swept[0]["contenders"]).items():
+            timed = [entry["contenders"][name][direction] for entry in swept]
+            if any("not_run" in figures for figures in timed):
+                continue
+            per_clip = [f["ms"]["median"] / entry["batch"] for f, entry in zip(timed, swept, strict=True)]
+            times.plot(positions, per_clip, marker="o", markersize=3.5, label=name, **style)
+            percent = [100 * figures["share_of_floor"] for figures in timed]
+            shares.plot(positions, percent, marker="o", markersize=3.5, label=name, **style)
+        times.set(xscale="log", yscale="log", ylabel="ms a clip", title=f"{direction}: time")
+        shares.set(ylim=(0, None), ylabel="%", title=f"{direction}: share of the floor")
+        times.grid(True, which="major", alpha=0.3)
+        shares.grid(True, which="major", alpha=0.3)
+    for axis in axes[-1]:
+        axis.set_xlabel("positions N")
+        axis.set_xticks(positions, [str(n) for n in positions], fontsize=8)
+        axis.minorticks_off()
+    axes[0][0].legend(frameon=False, fontsize=9)
+    first = swept[0]
+    figure.suptitle(
+        f"{first['channels']} channels, {first['frames']} frames, {first['integration']}, {first['layout']}, "
+        f"{first['dtype']}, {mode}"
+    )
+    save(figure, out)
+
+
+def line_styles(names: Sequence[str]) -> dict[str, dict]:
+    """A colour and width for each contender: blue and thick for ours."""
+    ours = [name for name in names if name.startswith("strf_cuda")]
+    others = [name for name in names if name not in ours]
+    thick = {name: {"color": color, "linewidth": 2.4} for name, color in zip(ours, OURS, strict=False)}
+    return thick | {name: {"color": color, "linewidth": 1.3} for name, color in zip(others, OTHERS, strict=False)}
+
+
+def plot_training_step(models: dict[str, dict], out: Path) -> None:
+    """The parts of one training step of each model as bars, with the ratio to the first model beside them.
+
+    Args:
+        models: the "models" of the JSON.
+    """
+    figure, axis = pyplot.subplots(figsize=(9, 1.6 + 0.7 * len(models)), layout="constrained")
+    names = list(models)[::-1]
+    for row, name in enumerate(names):
+        left = 0.0
+        step, ratio = models[name]["ms"]["median"], models[name]["ratio"]
+        for part, color in PARTS.items():
+            width = models[name]["shares"].get(part, 0.0) * step
+            axis.barh(row, width, left=left, color=color, label=part if row == 0 else None)
+            left += width
+        low, high = ratio["quartiles"]
+        label = "baseline" if row == len(names) - 1 else f"{ratio['median']:.3f}\n({low:.3f}-{high:.3f})"
+        axis.text(left * 1.01, row, label, va="center", fontsize=9)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_xlim(0, 1.16 * max(models[name]["ms"]["median"] for name in names))
+    axis.set(xlabel="ms a training step", title="one training step, and its ratio to the baseline (quartiles)")
+    figure.legend(frameon=False, fontsize=9, ncols=len(PARTS), loc="outside lower center")
+    axis.spines[["top", "right"]].set_visible(False)
+    save(figure, out)
+
+
+def save(figure: pyplot.Figure, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=130, bbox_inches="tight")
+    pyplot.close(figure)

@@ -1,0 +1,97 @@
+"""The problems that the operator's benchmark solves: the paper's sizes, and sweeps over positions and channels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strf_cuda.backends.reference import Pool
+
+POOLS: tuple[Pool, ...] = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))  # resolutions (1, 3), as in the paper
+HALVES = {"parallel": ((0, 4),), "cascade": ((0, 2), (2, 4))}  # the paths of each call; temporal, then spatial
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
+REDUCTION = 16
+TEMPERATURE = 4.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One set of sizes; x is [batch, channels, frames, height, width] and weight [4, channels/16, channels]."""
+
+    name: str
+    batch: int
+    channels: int
+    height: int
+    width: int
+    frames: int = 4
+    integration: str = "parallel"
+    layout: str = "contiguous"
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+    @property
+    def positions(self) -> int:
+        """N of the equations."""
+        return self.height * self.width
+
+    @property
+    def reduced(self) -> int:
+        """C/n: the channels of each path's reduction."""
+        return self.channels // REDUCTION
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x, weight and the gradient of y, always the same values.
+
+        Weights are drawn as the unit draws them. The scale of x is such that the diagonal of a mask without pooling
+        weighs about as much as the rest of its column: masks that are neither flat nor copies of single positions.
+        """
+        random = torch.Generator().manual_seed(0)
+        shape = (self.batch, self.channels, self.frames, self.height, self.width)
+        diagonal = TEMPERATURE * self.reduced * self.frames / 3  # of S, on average, if x had unit variance
+        scale = (math.log(self.positions + 1) / diagonal) ** 0.5
+        x = scale * torch.randn(shape, generator=random)
+        bound = self.channels**-0.5
+        weight = (2 * torch.rand(len(POOLS), self.reduced, self.channels, generator=random) - 1) * bound
+        grad = torch.randn(shape, generator=random)
+        x, weight, grad = (tensor.to(self.device, self.dtype) for tensor in (x, weight, grad))
+        memory_format = LAYOUTS[self.layout]
+        return x.contiguous(memory_format=memory_format), weight, grad.contiguous(memory_format=memory_format)
+
+    def sizes(self) -> dict:
+        """What identifies the problem in a file."""
+        return {
+            "batch": self.batch,
+            "channels": self.channels,
+            "frames": self.frames,
+            "height": self.height,
+            "width": self.width,
+            "integration": self.integration,
+            "layout": self.layout,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+
+def paper_problems(device: str, batch: int, dtypes: Sequence[torch.dtype]) -> list[Problem]:
+    """The two sizes at which P3DC uses the unit, 256x128 pixels: both integrations, layouts and every type."""
+    return [
+        Problem(name, batch, channels, height, width, 4, integration, layout, dtype, device)
+        for dtype in dtypes
+        for integration in HALVES
+        for name, channels, height, width in (("stage 2", 128, 32, 16), ("stage 3", 256, 16, 8))
+        for layout in LAYOUTS
+    ]
+
+
+def position_sweep(device: str, batch: int, dtype: torch.dtype) -> list[Problem]:
+    """From 32 to 2,048 positions at 128 channels, the batch such that x stays about as large; 98 is 14x7."""
+    sizes = ((8, 4), (14, 7), (16, 8), (24, 12), (32, 16), (32, 32), (64, 32))
+    return [
+        Problem(f"N={h * w}", max(1, batch * 512 // (h * w)), 128, h, w, dtype=dtype, device=device) for h, w in sizes
+    ]
+
+
+def channel_sweep(device: str, batch: int, dtype: torch.dtype) -> list[Problem]:
+    """From 64 to 512 channels at 128 positions (Table 5 of the paper adds the outer two)."""
+    return [Problem(f"C={c}", batch, c, 16, 8, dtype=dtype, device=device) for c in (64, 128, 256, 512)]

@@ -1,0 +1,248 @@
+"""The benchmarks: contenders compute the same, costs are counted right, clocks and memory are read right, all runs."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import oracle
+from bench import operator, training_step
+from bench.competitors import competitors, ours, solve, usable_backends
+from bench.floor import Cost, Peaks, cost, measure_peaks
+from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
+from bench.tables import aligned, with_quartiles
+from bench.timing import Stopwatch, held_for_backward, interleave, peak_memory, ratios, spread
+from bench.training_step import PARTS, Trainee, made_up_batch
+
+TINY = Problem("N=12", 2, 32, 4, 3, 3)
+PEAKS = Peaks(1e9, 1e9, {})
+
+
+def tiny(**changes):
+    return Problem(**{**vars(TINY), **changes})
+
+
+@pytest.mark.parametrize("name", ["ours", *competitors(compiled=False)])
+@pytest.mark.parametrize("integration", HALVES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_contender_computes_the_papers_equations(name, integration, layout):
+    problem = tiny(integration=integration, layout=layout, dtype=torch.float64)
+    x, weight, _ = problem.inputs()
+    operator = ours("auto") if name == "ours" else competitors(compiled=False)[name]
+    y = solve(operator, problem, x, weight)
+    expected = x.numpy()
+    for first, last in HALVES[integration]:
+        kinds = ["max"] * (last - first)
+        expected = oracle.factorized_attention(
+            expected, weight[first:last].numpy(), POOLS[first:last], kinds, TEMPERATURE
+        )
+    assert y.shape == x.shape
+    torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("integration", HALVES)
+def test_operations_are_those_that_torch_counts_in_the_masks_summed(backward, integration):
+    problem = tiny(integration=integration)
+    direction = operator.BOTH if backward else operator.FORWARD
+    call = operator.call_of(competitors(compiled=False)["masks summed"], problem, problem.inputs(), direction)
+    with FlopCounterMode(display=False) as counter:
+        call()
+    # S = T^T T gives two products in autograd, dS T and dS^T T, which are one, (dS + dS^T) T.
+    spared = 2 * problem.batch * 4 * problem.reduced * problem.frames * problem.positions**2 if backward else 0
+    assert cost(problem, backward).operations == counter.get_total_flops() - spared
+
+
+def test_bytes_are_those_of_the_arrays_that_must_move():
+    problem = tiny(dtype=torch.bfloat16)
+    x, weight, _ = problem.inputs()
+    statistics = 2 * torch.empty(problem.batch, 4, problem.positions).nbytes
+    forward = 2 * x.nbytes + weight.nbytes + statistics
+    assert cost(problem, backward=False).bytes == forward
+    assert cost(problem, backward=True).bytes == forward + 3 * x.nbytes + 2 * weight.nbytes + statistics
+    assert cost(problem, backward=False).exponentials == problem.batch * 4 * problem.positions**2
+
+
+def test_the_floor_is_the_slower_of_products_and_memory():
+    peaks = Peaks(100.0, 10.0, {})
+    assert peaks.floor(Cost(400, 20, 0)) == 4.0
+    assert peaks.floor(Cost(400, 80, 0)) == 8.0
+
+
+def test_peaks_are_measured_by_every_way_to_multiply():
+    peaks = measure_peaks("cpu", torch.float32, size=64, rounds=2)
+    assert peaks.operations == max(peaks.operations_by.values()) > 0
+    assert set(peaks.operations_by) == {"torch.mm", "1x1 convolution"}
+    assert peaks.bytes > 0
+
+
+def test_the_masks_of_the_inputs_are_neither_flat_nor_one_hot():
+    for problem in (*position_sweep("cpu", 1, torch.float64), *paper_problems("cpu", 1, [torch.float64])[:4]):
+        x, weight, _ = problem.inputs()
+        rows = torch.einsum("rc,cthw->rthw", weight[0], x[0]).flatten(2).flatten(0, 1)
+        diagonal = torch.softmax(TEMPERATURE * rows.T @ rows, 0).diagonal().mean()
+        assert 2 / problem.positions < diagonal < 0.9
+
+
+def test_contenders_are_timed_in_turn_and_each_begins_as_often(monkeypatch):
+    order = []
+    monkeypatch.setattr("bench.timing.sample", lambda call, repeats, device: call())
+    calls = {name: lambda name=name: order.append(name) or 1.0 for name in "ABC"}
+    times = interleave(calls, 3, "cpu")
+    assert "".join(order[6:]) == "ABCBCACAB"
+    assert times == {name: [1.0] * 3 for name in "ABC"}
+
+
+def test_short_calls_are_timed_several_at_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr("bench.timing.sample", lambda call, repeats, device: seen.append(repeats) or 0.001)
+    interleave({"A": lambda: None}, 2, "cpu")
+    assert seen == [1, 5, 5]
+
+
+def test_ratios_are_formed_within_rounds():
+    assert ratios([2.0, 60.0, 6.0], [1.0, 20.0, 3.0])["median"] == 2.0
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "quartiles": [2.0, 4.0]}
+    assert spread([7.0]) == {"median": 7.0, "quartiles": [7.0, 7.0]}
+
+
+def test_held_memory_counts_shared_storage_once():
+    x = torch.randn(1000, requires_grad=True)
+    assert held_for_backward(lambda: (x[:500] * x[500:]).exp()) == 4000 + 2000
+
+
+def test_peak_memory_is_of_what_lives_at_the_same_time():
+    def call():
+        torch.empty(10_000_000)
+        torch.empty(20_000_000)
+        return torch.empty(5_000_000), torch.empty(5_000_000)
+
+    assert 80_000_000 <= peak_memory(call, "cpu") < 81_000_000
+
+
+def test_a_stopwatch_adds_up_what_is_entered_again(monkeypatch):
+    clock = iter([1.0, 2.0, 4.0, 7.0])
+    monkeypatch.setattr("bench.timing.time.perf_counter", lambda: next(clock))
+    watch = Stopwatch("cpu")
+    for part in ("a", "b", "a"):
+        watch.enter(part)
+    assert watch.stop() == {"a": 4.0, "b": 2.0}
+
+
+def test_one_that_cannot_run_is_reported_with_the_first_cause():
+    def broken(x, weight, pools):
+        try:
+            raise NotImplementedError("no such kernel\nand more")
+        except NotImplementedError as error:
+            raise RuntimeError("while compiling") from error
+
+    (entry,) = operator.measure(TINY, {"strf_cuda x": ours("reference"), "other": broken}, PEAKS, rounds=1)
+    assert entry["contenders"]["other"] == {
+        direction: {"not_run": "no such kernel"} for direction in (operator.FORWARD, operator.BOTH)
+    }
+    assert "other, forward, was not run: no such kernel" in operator.table(entry)
+    with pytest.raises(RuntimeError, match="while compiling"):
+        operator.measure(TINY, {"strf_cuda x": broken}, PEAKS, rounds=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_what_torch_compile_makes_computes_the_same_and_is_timed():
+    operators = operator.contenders("cpu", compiled=True)
+    (entry,) = operator.measure(TINY, operators, PEAKS, rounds=1)
+    not_run = {
+        (name, direction): timed[direction]["not_run"]
+        for name, timed in entry["contenders"].items()
+        for direction in (operator.FORWARD, operator.BOTH)
+        if "not_run" in timed[direction]
+    }
+    assert list(not_run) == [("FlexAttention", operator.BOTH)]
+    assert "does not support backward on CPU" in not_run["FlexAttention", operator.BOTH]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_on_a_gpu_all_are_timed_eager_and_in_graphs(dtype):
+    problem = tiny(device="cuda", dtype=dtype, channels=128, height=8, width=4)
+    eager, graph = operator.measure(problem, operator.contenders("cuda", compiled=False), PEAKS, rounds=2)
+    assert (eager["mode"], graph["mode"]) == ("eager", "CUDA graph")
+    for entry in (eager, graph):
+        for timed in entry["contenders"].values():
+            assert timed[operator.BOTH]["ms"]["median"] > 0
+
+
+@pytest.mark.parametrize("bad", [lambda y: 1.01 * y, lambda y: y * float("nan")])
+def test_a_contender_that_computes_something_else_ends_the_benchmark(bad):
+    wrong = lambda x, weight, pools: bad(ours("reference")(x, weight, pools))  # noqa: E731
+    with pytest.raises(AssertionError, match="other, forward, "):
+        operator.measure(TINY, {"strf_cuda x": ours("reference"), "other": wrong}, PEAKS, rounds=1)
+
+
+def test_the_operators_benchmark_writes_figures_and_plot(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(operator, "plan", lambda device, quick: [TINY, tiny(name="N=6", height=2), tiny(name="C=32")])
+    monkeypatch.setattr(operator, "measure_peaks", lambda device, dtype: PEAKS)
+    operator.main(["--device=cpu", "--rounds=2", f"--out={tmp_path}/operator.json"])
+    result = json.loads((tmp_path / "operator.json").read_text())
+    assert [entry["problem"] for entry in result["problems"]] == ["N=12", "N=6", "C=32"]
+    assert result["device"]["threads"] == torch.get_num_threads()
+    for entry in result["problems"]:
+        names = list(entry["contenders"])
+        assert names[: len(usable_backends("cpu"))] == [f"strf_cuda {name}" for name in usable_backends("cpu")]
+        for figures in entry["contenders"].values():
+            for direction in (operator.FORWARD, operator.BOTH):
+                floor = entry["floor"][direction]["ms"]
+                assert figures[direction]["share_of_floor"] == pytest.approx(
+                    floor / figures[direction]["ms"]["median"], rel=2e-3
+                )
+            assert figures["held_of_input"] >= 1 and figures["peak_mb"] > 0
+        assert entry["contenders"][names[0]][operator.BOTH]["ratio"]["median"] == 1
+    assert (tmp_path / "operator.png").read_bytes().startswith(b"\x89PNG")
+    assert "N=6, parallel, contiguous, float32, eager: x 2 x [32, 3, 2, 3]" in capsys.readouterr().out
+
+
+def test_a_quick_run_writes_nothing_unless_told_where(tmp_path, monkeypatch):
+    monkeypatch.setattr(operator, "plan", lambda device, quick: [TINY])
+    monkeypatch.setattr(operator, "measure_peaks", lambda device, dtype: PEAKS)
+    for module in (operator, training_step):
+        monkeypatch.setattr(module, "write_result", lambda *_: pytest.fail("wrote a file"))
+    operator.main(["--device=cpu", "--quick"])
+    training_step.main(["--device=cpu", "--quick", "--batch=4"])
+
+
+def test_a_step_in_parts_is_the_same_step():
+    size = {"width": 16, "depth": (1, 1, 1, 1)}
+    clips, labels = made_up_batch(8, 32, 16, "cpu")
+    whole, parts = (Trainee("strf", "auto", "cpu", **size) for _ in range(2))
+    for _ in range(2):
+        whole.step(clips, labels)
+        seconds = parts.step_in_parts(clips, labels)
+        assert set(seconds) == set(PARTS) and min(seconds.values()) > 0
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_training_benchmark_writes_figures_and_plot(tmp_path, capsys):
+    training_step.main(["--device=cpu", "--quick", "--batch=4", f"--out={tmp_path}/step.json"])
+    result = json.loads((tmp_path / "step.json").read_text())
+    assert list(result["models"]) == ["P3DC", *(f"STRF-P3DC {name}" for name in usable_backends("cpu"))]
+    assert result["models"]["P3DC"]["ratio"]["median"] == 1
+    for name, figures in result["models"].items():
+        assert sum(figures["shares"].values()) == pytest.approx(1, rel=1e-3)
+        assert (figures["shares"]["STRF backward"] > 0) == (name != "P3DC")
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
+    assert "STRF-P3DC reference" in capsys.readouterr().out
+
+
+def test_tables_are_aligned_markdown():
+    text = aligned(["", "ms"], [["long name", "1"], ["b", "12.5"]])
+    assert text.splitlines() == [
+        "|           |   ms |",
+        "| --------- | ---: |",
+        "| long name |    1 |",
+        "| b         | 12.5 |",
+    ]
+    assert with_quartiles({"median": 2.0, "quartiles": [1.5, 2.25]}) == "2.00 (1.50-2.25)"
+    assert with_quartiles({"median": 1.0, "quartiles": [1.0, 1.0]}) == "1.00"
