@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import shutil
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from comparison import (
     in_orders,
     number_of_threads,
 )
-from strf_cuda import STRF
+from strf_cuda import STRF, backends
 
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
@@ -35,6 +36,7 @@ CASES = {
     "N1-T4": Case((3, 8, 4, 1, 1), 3, _bare(((1, 1, 1), (3, 1, 1), (5, 1, 1), (1, 3, 3)), "avg")),
     "N2-T5": Case((8, 24, 5, 2, 1), 3, _bare(((3, 1, 1), (1, 3, 3)), ("avg", "max"))),
     "N6-C520": Case((2, 520, 1, 3, 2), 1, _bare(((1, 3, 1),), "avg")),
+    "N15-C2048": Case((1, 2048, 1, 5, 3), 16, _bare(PAPER, "avg")),
     "N15": Case((2, 19, 2, 5, 3), 3, _bare(((1, 5, 5), (3, 3, 3), (1, 1, 1)), "max")),
     "N15-E280": Case((1, 70, 4, 3, 5), 70, _bare(((3, 1, 1), (1, 3, 3)), "max")),
     "N31": Case((2, 20, 3, 31, 1), 8, _bare(((5, 1, 1),), "avg")),
@@ -59,6 +61,11 @@ CALLS = {
     "temporal_spatial": ((0, 2), (2, 4)),
     "spatial_temporal": ((2, 4), (0, 2)),
 }
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler c++ on the PATH to build the library")
+def test_the_cpu_backend_is_there_where_a_compiler_is():
+    assert backends()["cpu"] == "usable"
 
 
 @functools.cache

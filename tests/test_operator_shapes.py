@@ -1,0 +1,70 @@
+"""Every backend in float64 against plain loops in NumPy, for shapes, windows and temperatures that hypothesis draws."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from comparison import BACKENDS, NAMES, Operator, assert_layout_of, device, differentiate
+from oracle_gradients import gradients
+
+# Rounding errors are a few units in the last place of a sum's largest terms, times the logits, which reach some tens.
+TOLERANCE = 500 * 2**-53
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    operator: Operator
+    x: np.ndarray
+    weight: np.ndarray
+    grad: np.ndarray
+    channels_last: bool
+
+
+@st.composite
+def problems(draw):
+    shape = tuple(draw(st.integers(1, largest)) for largest in (3, 9, 5, 9, 12))
+    reduced, paths = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    size = st.sampled_from((1, 3, 5, 7))
+    windows = tuple(draw(st.tuples(size, size, size)) for _ in range(paths))
+    kinds = tuple(draw(st.sampled_from(("max", "avg"))) for _ in range(paths))
+    temperature = draw(st.one_of(st.sampled_from((4.0, 0.0, -2.0)), st.floats(-8, 8)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x, grad = random.standard_normal((2, *shape))
+    weight = random.standard_normal((paths, reduced, shape[1])) / shape[1]
+    if draw(st.booleans()):  # on a grid the reduction is exact, and its equal values are equal for every backend
+        x, weight = x.round(), np.sign(weight) / 4
+    return Drawn(Operator(windows, kinds, temperature), x, weight, grad, draw(st.booleans()))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(
+    max_examples=80,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+@given(drawn=problems())
+def test_any_shape_gives_what_plain_loops_give(backend, drawn):
+    memory_format = torch.channels_last_3d if drawn.channels_last else torch.contiguous_format
+    x, grad = (
+        torch.from_numpy(array).to(device(backend)).contiguous(memory_format=memory_format)
+        for array in (drawn.x, drawn.grad)
+    )
+    weight = torch.from_numpy(drawn.weight).to(x.device)
+    actual = differentiate(drawn.operator.on(backend), x, weight, grad)
+    assert_layout_of(x, *actual[:2])
+
+    options = (drawn.operator.windows, drawn.operator.kinds, drawn.operator.temperature)
+    truths = drawn.operator.in_long_double(drawn.x, drawn.weight, drawn.grad)
+    largest_terms = (
+        len(drawn.weight) * np.abs(drawn.x),
+        *gradients(drawn.grad, drawn.x, drawn.weight, *options, magnitudes=True),
+    )
+    for name, tensor, truth, terms in zip(NAMES, actual, truths, largest_terms, strict=True):
+        error = np.abs(tensor.cpu().numpy() - truth).max()
+        assert error <= TOLERANCE * terms.max(), name
