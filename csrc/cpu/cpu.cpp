@@ -54,8 +54,9 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   const int64_t strips = (backward ? 2 : 1) * plan.positions * plan.strip;
   const int64_t panels = (plan.positions + plan.rows + 8) * unit;
   const int64_t pack = std::max(kPackBytes / element_size(problem), plan.positions * unit);
-  const int64_t planes = plan.positions * std::max(plan.all_reduced, problem.frames);
-  plan.scratch_size = padded(pack) + padded(std::max(strips + panels, planes));
+  const int64_t planes = plan.positions * plan.all_reduced;
+  const int64_t path = backward ? plan.positions * plan.rows : 0;
+  plan.scratch_size = padded(pack) + padded(std::max({strips + panels, planes, path}));
   plan.scratch = take(plan.parts * plan.scratch_size);
   return plan;
 }

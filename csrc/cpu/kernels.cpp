@@ -149,28 +149,29 @@ struct PathBackward {
   }
 };
 
-// T_k's gradient of one channel, and through its pool: replaces the channel of R.
+// T_k's gradient, and through the pool: replaces the path's R. Scratch holds E * N elements.
 template <class T>
-void pool_channel_backward(const Run<T>& run, int64_t sample, int64_t channel, T* scratch) {
+void pool_path_backward(const Run<T>& run, int64_t sample, int64_t path, T* scratch) {
   const strf_problem& problem = run.problem;
   const Plane plane{problem.frames, problem.height, problem.width};
-  const int64_t n = run.plan.positions, path = channel / problem.reduced;
-  const int64_t row = channel % problem.reduced * problem.frames;
+  const int64_t n = run.plan.positions, rows = run.plan.rows, size = run.path_size();
   const T kappa = static_cast<T>(problem.temperature);
   const bool direct = is_identity(problem.pools[path]);
-  T* reduced = run.reduced(sample) + channel * plane.size();
-  T* left = run.grad_left(sample, path) + row * n;
+  T* reduced = run.reduced(sample) + path * size;
+  T* left = run.grad_left(sample, path);
+  T* right = run.grad_right(sample, 0, path);
+  for (int64_t group = 1; group < run.plan.groups; ++group) {
+    const T* other = run.grad_right(sample, group, path);
+    for (int64_t i = 0; i < size; ++i) right[i] += other[i];
+  }
+  transpose(n, rows, right, rows, scratch, n);
   T* grad = direct ? reduced : left;
-  for (int64_t t = 0; t < problem.frames; ++t)
-    for (int64_t i = 0; i < n; ++i) {
-      T right = T(0);
-      for (int64_t group = 0; group < run.plan.groups; ++group)
-        right += run.grad_right(sample, group, path)[i * run.plan.rows + row + t];
-      grad[t * n + i] = kappa * (left[t * n + i] + right);
-    }
+  for (int64_t i = 0; i < size; ++i) grad[i] = kappa * (left[i] + scratch[i]);
   if (direct) return;
-  pool_backward(plane, problem.pools[path], reduced, run.pooled(sample, path) + row * n, grad, scratch);
-  for (int64_t i = 0; i < plane.size(); ++i) reduced[i] = scratch[i];
+  for (int64_t at = 0; at < size; at += plane.size()) {
+    pool_backward(plane, problem.pools[path], reduced + at, run.pooled(sample, path) + at, grad + at, scratch);
+    for (int64_t i = 0; i < plane.size(); ++i) reduced[at + i] = scratch[i];
+  }
 }
 
 template <class T>
@@ -210,8 +211,8 @@ void backward(const strf_problem& problem, const strf_plan& plan, const strf_thr
       multiply_by_masks(gradient, strip, transposed_masks, grad_of(sample), run.pack(part));
     }
   });
-  for_each_task(plan, threads, problem.batch * plan.all_reduced, [&](int64_t task, int64_t part) {
-    pool_channel_backward(run, task / plan.all_reduced, task % plan.all_reduced, run.scratch(part));
+  for_each_task(plan, threads, problem.batch * problem.paths, [&](int64_t task, int64_t part) {
+    pool_path_backward(run, task / problem.paths, task % problem.paths, run.scratch(part));
   });
   const int64_t frames = problem.batch * problem.frames, parts = parts_for(plan, frames);
   const int64_t weights = plan.all_reduced * problem.channels;
