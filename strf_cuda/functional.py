@@ -30,10 +30,12 @@ def factorized_attention(
         Y   = X (P_1 + ... + P_P)                     [C * T, N]
 
     Inside an autocast region x and weight are cast to the region's type. Products and soft-max of the masks are in
-    float32 for half-precision input.
+    float32 for half-precision input. The reference alone has second and forward-mode derivatives; the others refuse
+    them with an InputError.
 
     Args:
-        x: [B, C, T, H, W], floating point, contiguous or channels-last.
+        x: [B, C, T, H, W], floating point, contiguous or channels-last; any other layout is copied first. Only B may
+            be 0.
         weight: [P, C/n, C], the channel reductions of the P paths, P from 1 to 4.
         pools: P triples (t, h, w) of odd window sizes, stride 1, same size; 1 is the identity.
         pool: "max" or "avg", for all paths or one per path.
@@ -86,10 +88,17 @@ def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
         raise InputError(f"x has shape {tuple(x.shape)}, but it must be [batch, channels, frames, height, width]")
     if not x.is_floating_point():
         raise InputError(f"x is {x.dtype}, but it must be a floating-point type")
-    if weight.dim() != 3 or weight.shape[2] != x.shape[1] or not 1 <= weight.shape[0] <= MAX_PATHS:
+    if 0 in x.shape[1:]:
+        raise InputError(f"x has shape {tuple(x.shape)}, but nothing but its batch may be empty")
+    if (
+        weight.dim() != 3
+        or weight.shape[2] != x.shape[1]
+        or not 1 <= weight.shape[0] <= MAX_PATHS
+        or weight.shape[1] < 1
+    ):
         raise InputError(
             f"weight has shape {tuple(weight.shape)}, but it must be [paths, reduced channels, {x.shape[1]}] with "
-            f"1 to {MAX_PATHS} paths, since x has {x.shape[1]} channels"
+            f"1 to {MAX_PATHS} paths and 1 or more reduced channels, since x has {x.shape[1]} channels"
         )
     if weight.device != x.device:
         raise InputError(f"x is on {x.device} but weight is on {weight.device}; move one of them")

@@ -170,7 +170,7 @@ def test_an_exported_unit_is_saved_loaded_and_still_trains(backend, strict, chan
     assert_same(run(loaded, loaded, x), run(module, module, x), rtol=1e-12, atol=1e-12)
 
 
-@both
+@native
 @pytest.mark.parametrize("strict", [False, True])
 def test_an_exported_unit_takes_other_batches_and_sizes(backend, strict):
     module = unit(backend)

@@ -1,5 +1,6 @@
-"""The operator: equations, layouts, types, faults."""
+"""The function around the operator: equations, layouts, types, faults, and which backend serves an input."""
 
+import functools
 import itertools
 import math
 
@@ -8,9 +9,16 @@ import pytest
 import torch
 
 import oracle
-from strf_cuda import InputError, backends, factorized_attention
+from strf_cuda import InputError, backends, factorized_attention, functional
+from strf_cuda.backends import library, native
 
+NATIVE = pytest.param("cpu", marks=pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"]))
 ALL_POOLS = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (1, 5, 5)]
+
+
+@pytest.fixture(params=["reference", NATIVE])
+def attend(request):
+    return functools.partial(factorized_attention, backend=request.param)
 
 
 def make(batch=2, channels=8, frames=3, height=4, width=3, paths=4, reduced=2, dtype=torch.float64, seed=0):
@@ -23,11 +31,11 @@ def make(batch=2, channels=8, frames=3, height=4, width=3, paths=4, reduced=2, d
 @pytest.mark.parametrize("kinds", list(itertools.product(("max", "avg"), repeat=2)))
 @pytest.mark.parametrize("shape", [(3, 4, 3), (1, 5, 1), (2, 1, 7), (1, 1, 1), (5, 2, 2)])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_equals_the_paper_computed_path_by_path(kinds, shape, channels_last):
+def test_equals_the_paper_computed_path_by_path(attend, kinds, shape, channels_last):
     x, weight = make(frames=shape[0], height=shape[1], width=shape[2])
     kinds = [kinds[0], kinds[0], kinds[1], kinds[1]]
     given = x.contiguous(memory_format=torch.channels_last_3d) if channels_last else x
-    out = factorized_attention(given, weight, ALL_POOLS, pool=kinds, temperature=2.5)
+    out = attend(given, weight, ALL_POOLS, pool=kinds, temperature=2.5)
     expected = oracle.factorized_attention(x.numpy(), weight.numpy(), ALL_POOLS, kinds, 2.5)
     np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12, atol=1e-12)
     assert out.stride() == given.stride()
@@ -36,12 +44,12 @@ def test_equals_the_paper_computed_path_by_path(kinds, shape, channels_last):
 @pytest.mark.parametrize("paths", [1, 2, 3, 4])
 @pytest.mark.parametrize("pool", ["max", "avg"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_gradients_of_both_inputs_pass_gradcheck(paths, pool, channels_last):
+def test_gradients_of_both_inputs_pass_gradcheck(attend, paths, pool, channels_last):
     x, weight = make(batch=1, channels=4, frames=2, height=2, width=3, paths=paths)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
     torch.autograd.gradcheck(
-        lambda x, w: factorized_attention(x, w, ALL_POOLS[:paths], pool=pool),
+        lambda x, w: attend(x, w, ALL_POOLS[:paths], pool=pool),
         (x.requires_grad_(), weight.requires_grad_()),
     )
 
@@ -52,22 +60,22 @@ def test_second_derivatives_of_the_reference_pass_gradgradcheck():
     torch.autograd.gradgradcheck(function, (x.requires_grad_(), weight.requires_grad_()))
 
 
-def test_masks_are_added_before_one_multiplication():
+def test_masks_are_added_before_one_multiplication(attend):
     """Four equal paths give exactly four times one path, since 4 P is exact in binary."""
     x, weight = make(paths=1)
-    one = factorized_attention(x, weight, ALL_POOLS[:1])
-    four = factorized_attention(x, weight.repeat(4, 1, 1), ALL_POOLS[:1] * 4)
+    one = attend(x, weight, ALL_POOLS[:1])
+    four = attend(x, weight.repeat(4, 1, 1), ALL_POOLS[:1] * 4)
     torch.testing.assert_close(four, 4 * one, rtol=1e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_low_precision_is_within_rounding_of_float64(dtype, channels_last):
+def test_low_precision_is_within_rounding_of_float64(attend, dtype, channels_last):
     x, weight = make(channels=32, reduced=2, height=6, width=5, dtype=dtype)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    out = factorized_attention(x, weight, ALL_POOLS)
-    expected = factorized_attention(x.double(), weight.double(), ALL_POOLS)
+    out = attend(x, weight, ALL_POOLS)
+    expected = attend(x.double(), weight.double(), ALL_POOLS)
     assert out.dtype == dtype and out.stride() == x.stride()
     # The reduction is rounded to the input type, and the soft-max magnifies its error by the size of the logits.
     reduced = torch.einsum("prc,bcthw->bprthw", weight.double(), x.double())
@@ -77,67 +85,58 @@ def test_low_precision_is_within_rounding_of_float64(dtype, channels_last):
 
 
 @pytest.mark.parametrize("pool", ["max", "avg"])
-def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(pool):
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(attend, pool):
     x, weight = make()
     x, weight = x[:0].requires_grad_(), weight.requires_grad_()
-    out = factorized_attention(x, weight, ALL_POOLS, pool=pool)
+    out = attend(x, weight, ALL_POOLS, pool=pool)
     out.sum().backward()
     assert out.shape == x.shape == x.grad.shape
     assert torch.equal(weight.grad, torch.zeros_like(weight))
 
 
-def test_a_non_contiguous_input_gives_the_same_values():
+def test_a_non_contiguous_input_gives_the_same_values(attend):
     x, weight = make(height=6, width=6)
     sliced = x[:, ::2, :, 1:, ::2]
     weight = weight[:, :, ::2]
     torch.testing.assert_close(
-        factorized_attention(sliced, weight, ALL_POOLS),
-        factorized_attention(sliced.contiguous(), weight.contiguous(), ALL_POOLS),
+        attend(sliced, weight, ALL_POOLS),
+        attend(sliced.contiguous(), weight.contiguous(), ALL_POOLS),
         rtol=1e-13,
         atol=1e-13,
     )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_nan_or_inf_in_one_sample_stays_in_that_sample(bad):
+def test_nan_or_inf_in_one_sample_stays_in_that_sample(attend, bad):
     x, weight = make(batch=3)
-    clean = factorized_attention(x, weight, ALL_POOLS)
+    clean = attend(x, weight, ALL_POOLS)
     x[1, 2, 1, 3, 0] = bad
-    out = factorized_attention(x, weight, ALL_POOLS)
+    out = attend(x, weight, ALL_POOLS)
     assert torch.equal(out[[0, 2]], clean[[0, 2]])
     assert out[1].isnan().all()
 
 
-def test_ties_of_the_maximum_give_their_gradient_to_the_first():
+def test_ties_of_the_maximum_give_their_gradient_to_the_first(attend):
     x = torch.zeros(1, 1, 3, 1, 2, dtype=torch.float64)
     x[..., 0], x[..., 1] = 1.0, 2.0
     weight = torch.ones(1, 1, 1, dtype=torch.float64, requires_grad=True)
     x.requires_grad_()
-    reduced_gradient = torch.autograd.grad(factorized_attention(x, weight, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
-    direct = torch.autograd.grad(factorized_attention(x, weight.detach() * 0, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
+    reduced_gradient = torch.autograd.grad(attend(x, weight, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
+    direct = torch.autograd.grad(attend(x, weight.detach() * 0, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
     # Windows of frames 0 and 1 take frame 0, the window of frame 2 takes frame 1: nothing reaches frame 2.
     assert direct[0, 0, 0].abs().sum() > 0
     assert torch.equal(reduced_gradient[0, 0, 2], torch.zeros(1, 2, dtype=torch.float64))
     assert reduced_gradient[0, 0, 1].abs().sum() > 0
 
 
-def test_autocast_takes_the_type_of_the_region_and_leaves_float64_alone():
+def test_autocast_takes_the_type_of_the_region_and_leaves_float64_alone(attend):
     x, weight = make(dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = factorized_attention(x, weight, ALL_POOLS)
-        double = factorized_attention(x.double(), weight.double(), ALL_POOLS)
+        out = attend(x, weight, ALL_POOLS)
+        double = attend(x.double(), weight.double(), ALL_POOLS)
     assert double.dtype == torch.float64
     assert out.dtype == torch.bfloat16
-    assert torch.equal(out, factorized_attention(x.bfloat16(), weight.bfloat16(), ALL_POOLS))
-
-
-def test_torch_compile_takes_the_operator_in_one_graph():
-    x, weight = make(dtype=torch.float32)
-    compiled = torch.compile(lambda x, w: factorized_attention(x, w, ALL_POOLS), fullgraph=True, backend="aot_eager")
-    x.requires_grad_()
-    out = compiled(x, weight)
-    out.sum().backward()
-    torch.testing.assert_close(out, factorized_attention(x, weight, ALL_POOLS))
+    assert torch.equal(out, attend(x.bfloat16(), weight.bfloat16(), ALL_POOLS))
 
 
 def test_backends_say_in_words_what_is_usable():
@@ -146,10 +145,60 @@ def test_backends_say_in_words_what_is_usable():
 
 
 @pytest.mark.parametrize(
+    ("dtype", "device", "served"),
+    [
+        *((dtype, "cpu", "cpu") for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)),
+        (torch.float8_e5m2, "cpu", "reference"),
+        (torch.float32, "meta", "reference"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("usable", [True, False])
+def test_auto_takes_the_native_operators_for_what_they_serve(monkeypatch, dtype, device, served, usable):
+    monkeypatch.setattr(library, "REASON", None if usable else "not built")
+    x = torch.empty(1, 8, 2, 2, 2, device=device).to(dtype)
+    expected = native.NATIVE if served == "cpu" and usable else None
+    assert functional._operators("auto", x) is expected
+
+
+def test_auto_on_the_cpu_is_the_cpu_backend_where_that_is_usable():
+    x, weight = make()
+    served = "cpu" if backends()["cpu"] == "usable" else "reference"
+    assert torch.equal(
+        factorized_attention(x, weight, ALL_POOLS), factorized_attention(x, weight, ALL_POOLS, backend=served)
+    )
+
+
+def test_shapes_can_be_followed_on_the_meta_device():
+    x, weight = (tensor.to("meta") for tensor in make(dtype=torch.float32))
+    assert factorized_attention(x, weight, ALL_POOLS).shape == x.shape
+
+
+@pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"])
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (torch.empty(1, 8, 2, 2, 2, device="meta"), "but x is torch.float32 on meta"),
+        (torch.empty(1, 8, 2, 2, 2).to(torch.float8_e5m2), "but x is torch.float8_e5m2 on cpu"),
+    ],
+)
+def test_the_cpu_backend_refuses_what_it_does_not_serve(x, sentence):
+    weight = torch.empty(4, 2, 8, dtype=x.dtype, device=x.device)
+    with pytest.raises(InputError, match=rf"{sentence}; convert it or use backend auto"):
+        factorized_attention(x, weight, ALL_POOLS, backend="cpu")
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (dict(x=torch.zeros(2, 8, 4, 4)), r"x has shape \(2, 8, 4, 4\), but it must be \[batch, channels, frames"),
         (dict(x=torch.zeros(1, 8, 2, 2, 2, dtype=torch.int64)), "x is torch.int64, but it must be a floating"),
+        (dict(x=torch.zeros(1, 8, 2, 0, 2)), r"x has shape \(1, 8, 2, 0, 2\), but nothing but its batch may be empty"),
+        (
+            dict(weight=torch.zeros(4, 0, 8)),
+            r"weight has shape \(4, 0, 8\), but it must be \[paths, reduced channels, 8",
+        ),
+        (dict(weight=torch.zeros(4, 2, 8, device="meta")), "x is on cpu but weight is on meta; move one of them"),
         (dict(weight=torch.zeros(4, 2, 7)), r"weight has shape \(4, 2, 7\), but it must be .* x has 8 channels"),
         (dict(weight=torch.zeros(5, 2, 8)), r"weight has shape \(5, 2, 8\).* 1 to 4 paths"),
         (dict(weight=torch.zeros(4, 2, 8).double()), "x is torch.float32 but weight is torch.float64"),
