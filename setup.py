@@ -185,8 +185,8 @@ def find_torch() -> tuple[Path | None, str | None]:
             break
     else:
         return None, (
-            "torch was not found at build time; install torch >= 2.10 first, then build again with "
-            "pip install --no-build-isolation"
+            "torch was not found at build time; install torch >= 2.10, then run the same command again, "
+            "or pip install --no-build-isolation"
         )
     folder = Path(done.stdout.strip())
     version = re.search(r"__version__ = '((\d+)\.(\d+)[^']*)'", (folder / "version.py").read_text(encoding="utf-8"))
