@@ -135,20 +135,6 @@ def test_an_input_changed_before_backward_is_noticed():
         y.sum().backward()
 
 
-def test_autocast_around_the_operators_changes_nothing():
-    """What a kernel asks of PyTorch would otherwise be done in bfloat16."""
-    x, weight = tensors(dtype=torch.float32, requires_grad=True)
-    y = raw(x, weight)
-    gradients = torch.autograd.grad(y, (x, weight), torch.ones_like(y))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = raw(x, weight)
-        inside_gradients = torch.autograd.grad(inside, (x, weight), torch.ones_like(y))
-        outside_gradients = torch.autograd.grad(raw(x, weight), (x, weight), torch.ones_like(y))
-    assert torch.equal(y, inside)
-    for found in (inside_gradients, outside_gradients):
-        assert all(torch.equal(a, b) for a, b in zip(gradients, found, strict=True))
-
-
 def test_autocast_gives_the_function_the_type_of_the_region_and_the_leaves_their_own():
     x, weight = tensors(dtype=torch.float32, requires_grad=True)
     halves = [tensor.detach().bfloat16().requires_grad_() for tensor in (x, weight)]
@@ -172,12 +158,6 @@ def test_vmap_equals_a_loop(call, dims):
     for index in range(3):
         one = [tensor if dim is None else tensor.select(dim, index) for tensor, dim in zip(mapped, dims, strict=True)]
         torch.testing.assert_close(out[index], call(*one), rtol=1e-13, atol=1e-13)
-
-
-def test_vmap_over_the_input_is_one_call_over_a_larger_batch():
-    x, weight = tensors(batch=6)
-    out = torch.func.vmap(attend, in_dims=(0, None))(x.unflatten(0, (3, 2)), weight)
-    assert torch.equal(out.flatten(0, 1), attend(x, weight))
 
 
 def test_func_grad_is_the_gradient():
@@ -273,22 +253,63 @@ def test_a_direct_call_under_a_derivative_of_torch_func_is_refused_in_one_senten
         transform(lambda x: raw(x, weight).sum())(x)
 
 
-def test_another_pair_of_operators_is_served_in_the_same_way():
-    lib = torch.library.Library("strf_cuda_test", "FRAGMENT")
-    for name in ("forward", "backward"):
+@pytest.fixture(scope="module")
+def other():
+    """A second pair of operators, written in Python, and the batches of the calls that their kernels got."""
+    lib, batches = torch.library.Library("strf_cuda_test", "FRAGMENT"), []
+
+    def kernel(operator, place_of_x):
+        def run(*arguments):
+            batches.append(len(arguments[place_of_x]))
+            assert torch.mm(torch.ones(1, 1), torch.ones(1, 1)).dtype == torch.float32, "autocast reached the kernel"
+            return operator(*arguments)
+
+        return run
+
+    for name, place_of_x in (("forward", 0), ("backward", 1)):
         lib.define(name + library.SCHEMAS[name])
-        lib.impl(name, getattr(torch.ops.strf_cuda, name).default, "CPU")
+        lib.impl(name, kernel(getattr(torch.ops.strf_cuda, name).default, place_of_x), "CPU")
     ops = torch.ops.strf_cuda_test
     pair = native.register(native.Operators(ops.forward.default, ops.backward.default), lib)
 
-    def other(x, weight):
+    def call(x, weight):
+        batches.clear()
         return native.attention(pair, x, weight, *OPTIONS)
 
+    call.batches, call.lib = batches, lib
+    return call
+
+
+def test_another_pair_of_operators_is_served_in_the_same_way(other):
     x, weight = tensors(requires_grad=True)
     torch.autograd.gradcheck(other, (x, weight))
-    torch.library.opcheck(ops.forward.default, (x, weight, *OPTIONS))
+    torch.library.opcheck(torch.ops.strf_cuda_test.forward.default, (x, weight, *OPTIONS))
     samples = torch.func.vmap(torch.func.grad(lambda x, w: other(x, w).sum()), in_dims=(0, None))(x[:, None], weight)
     assert samples.shape == (2, 1, *x.shape[1:])
     (gradient,) = torch.autograd.grad(other(x, weight).sum(), x, create_graph=True)
     with pytest.raises(InputError, match=BACKWARD_ONCE):
         gradient.sum().backward()
+
+
+def test_autocast_does_not_reach_what_a_kernel_asks_of_pytorch(other):
+    x, weight = tensors(dtype=torch.float32, requires_grad=True)
+    direct = torch.ops.strf_cuda_test.forward
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for y in (other(x, weight), other(x.detach(), weight.detach()), direct(x, weight, *OPTIONS)[0]):
+            assert y.dtype == torch.float32
+            if y.requires_grad:
+                y.sum().backward()
+        torch.func.grad(lambda x: other(x, weight).sum())(x)
+
+
+def test_vmap_over_the_input_is_one_call_over_a_larger_batch(other):
+    x, weight = tensors(batch=6)
+    out = torch.func.vmap(other, in_dims=(1, None))(x.unflatten(0, (2, 3)), weight)
+    assert other.batches == [6]
+    assert torch.equal(out.transpose(0, 1).flatten(0, 1), attend(x, weight))
+
+
+def test_the_forward_operator_is_called_once_and_the_backward_once(other):
+    x, weight = tensors(batch=3, requires_grad=True)
+    other(x, weight).sum().backward()
+    assert other.batches == [3, 3]
