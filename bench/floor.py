@@ -70,7 +70,7 @@ def cost(problem: Problem, backward: bool) -> Cost:
     return total
 
 
-def measure_peaks(device: str, dtype: torch.dtype, size: int | None = None, rounds: int = 8) -> Peaks:
+def measure_peaks(device: str, dtype: torch.dtype, size: int | None = None, rounds: int = 20) -> Peaks:
     """Measures this machine; the best of `rounds`.
 
     On the CPU the product is tried through torch.mm (MKL in most builds) and as a 1x1 convolution (oneDNN): on some

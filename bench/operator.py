@@ -7,13 +7,11 @@ a GPU in bfloat16 and float32, eager and inside CUDA graphs; then a sweep over p
 contender must agree with float64 before it is timed. Contenders are timed in turn and ratios formed within a round.
 
 Prints the tables and writes bench/results/operator.json and operator.png; with --quick, which only shows that
-everything runs, files are written only where --out says.
+everything runs, files are written only where --out says. The sweeps take half as many rounds.
 """
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,12 +20,12 @@ from tqdm import tqdm
 from bench.competitors import Operator, competitors, ours, solve, usable_backends
 from bench.floor import Peaks, cost, measure_peaks
 from bench.machine import RESULTS, write_result
+from bench.options import parse, parser
 from bench.plots import plot_operator
 from bench.problems import TEMPERATURE, Problem, channel_sweep, paper_problems, position_sweep
 from bench.tables import aligned, with_quartiles
 from bench.timing import Call, graphed, held_for_backward, interleave, peak_memory, ratios, rounded, spread
 from strf_cuda.backends.reference import factorized_attention_reference
-from strf_cuda.devices import resolve_device
 
 FORWARD, BOTH = "forward", "forward + backward"
 OURS = "strf_cuda"
@@ -196,16 +194,8 @@ def plan(device: str, quick: bool) -> list[Problem]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="at the paper's sizes; the sweeps take half as many")
-    parser.add_argument("--threads", type=int, help="of the CPU; torch's choice unless given")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--quick", action="store_true", help="few rounds of a few small problems")
-    parser.add_argument("--out", type=Path, help="the JSON file; the plot goes beside it")
-    options = parser.parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = resolve_device(options.device).type
+    options = parse(parser(__doc__), argv)
+    device = options.device
     problems = plan(device, options.quick)
     paper_rounds = 2 if options.quick else options.rounds
     rounds = [paper_rounds if problem.name.startswith("stage") else (paper_rounds + 1) // 2 for problem in problems]

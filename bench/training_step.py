@@ -10,11 +10,9 @@ Prints the table and writes bench/results/training_step.json and training_step.p
 everything runs, files are written only where --out says.
 """
 
-import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +20,12 @@ from tqdm import tqdm
 
 from bench.competitors import usable_backends
 from bench.machine import RESULTS, write_result
+from bench.options import parse, parser, positive
 from bench.plots import plot_training_step
 from bench.tables import aligned, with_quartiles
 from bench.timing import Stopwatch, interleave, ratios, rounded, spread
 from strf_cuda import STRF
-from strf_cuda.devices import autocast_type, resolve_device
+from strf_cuda.devices import autocast_type
 from strf_cuda.losses import ReidLoss
 from strf_cuda.models import create_model
 
@@ -156,17 +155,10 @@ def table(models: dict[str, dict]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, help="clips; 8 on the CPU, 32 on a GPU unless given")
-    parser.add_argument("--threads", type=int, help="of the CPU; torch's choice unless given")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--quick", action="store_true", help="few steps of small models")
-    parser.add_argument("--out", type=Path, help="the JSON file; the plot goes beside it")
-    options = parser.parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = resolve_device(options.device).type
+    made = parser(__doc__)
+    made.add_argument("--batch", type=positive, help="clips; 8 on the CPU, 32 on a GPU unless given")
+    options = parse(made, argv)
+    device = options.device
     batch = options.batch or (32 if device == "cuda" else 8)
     rounds, height, width, size = options.rounds, 256, 128, {}
     if options.quick:

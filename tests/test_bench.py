@@ -236,6 +236,24 @@ def test_the_training_benchmark_writes_figures_and_plot(tmp_path, capsys):
     assert "STRF-P3DC reference" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--rounds=0"], "argument --rounds: 0 must be at least 1"),
+        pytest.param(
+            ["--device=gpu"],
+            "device is gpu, but torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [operator, training_step])
+def test_options_that_cannot_be_are_refused_in_words(command, words, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
 def test_tables_are_aligned_markdown():
     text = aligned(["", "ms"], [["long name", "1"], ["b", "12.5"]])
     assert text.splitlines() == [
