@@ -52,6 +52,8 @@ def pool_positions(reduced: Tensor, pool: Pool, kind: str) -> Tensor:
     padding = tuple(size // 2 for size in pool)
     if kind == "max":
         return F.max_pool3d(reduced, pool, stride=1, padding=padding)
+    if reduced.dtype in (torch.bfloat16, torch.float16):  # torch averages no half types on the CPU
+        reduced = reduced.float()
     total = F.avg_pool3d(F.pad(reduced, [p for p in reversed(padding) for _ in "lr"]), pool, 1, divisor_override=1)
     return total / _real_elements(reduced, pool)
 
@@ -79,4 +81,11 @@ def multiply(x: Tensor, mask: Tensor) -> Tensor:
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether x [B, C, T, H, W] lies in memory as [B, T, H, W, C]; a tensor that is both counts as contiguous."""
-    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+    # By strides, since torch.vmap refuses to be asked for a memory format.
+    expected = 1
+    for dim in (1, 4, 3, 2, 0):
+        if x.shape[dim] != 1:
+            if x.stride(dim) != expected:
+                return False
+            expected *= x.shape[dim]
+    return not x.is_contiguous()
