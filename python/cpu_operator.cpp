@@ -191,7 +191,8 @@ Tensor allocate_workspace(const strf_problem& problem, const strf_threads& threa
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, Sizes windows, Sizes kinds, double temperature) {
+std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, Sizes windows, Sizes kinds,
+                                               double temperature) {
   refuse_differentiation({&x, &weight});
   const strf_problem problem = problem_of(x, weight, windows, kinds, temperature);
   const ScalarType type = x.scalar_type(), computed = computed_type(problem);

@@ -26,7 +26,8 @@ Tensor cuda_probe(Tensor values) {
   const int32_t device = values.get_device_index();
   const torch::stable::accelerator::DeviceGuard guard(device);
   const Tensor doubled = torch::stable::clone(torch::stable::contiguous(values));
-  const char* error = strf_cuda_probe(device, current_stream(device), doubled.mutable_data_ptr<float>(), doubled.numel());
+  const char* error =
+      strf_cuda_probe(device, current_stream(device), doubled.mutable_data_ptr<float>(), doubled.numel());
   require(error == nullptr, error);
   return doubled;
 }
