@@ -28,7 +28,9 @@ def plot_operator(entries: Sequence[dict], out: Path) -> None:
     swept.sort(key=lambda entry: entry["height"] * entry["width"])
     positions = [entry["height"] * entry["width"] for entry in swept]
     directions = list(swept[0]["floor"])
-    figure, axes = pyplot.subplots(len(directions), 2, figsize=(11, 3.6 * len(directions)), sharex=True, squeeze=False)
+    figure, axes = pyplot.subplots(
+        len(directions), 2, figsize=(11, 3.7 * len(directions)), sharex=True, squeeze=False, layout="constrained"
+    )
     for (times, shares), direction in zip(axes, directions, strict=True):
         floor = [entry["floor"][direction]["ms"] / entry["batch"] for entry in swept]
         times.plot(positions, floor, color="black", linestyle=":", label="floor")
@@ -48,7 +50,8 @@ def plot_operator(entries: Sequence[dict], out: Path) -> None:
         axis.set_xlabel("positions N")
         axis.set_xticks(positions, [str(n) for n in positions], fontsize=8)
         axis.minorticks_off()
-    axes[0][0].legend(frameon=False, fontsize=9)
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=9, ncols=len(names), loc="outside lower center")
     first = swept[0]
     figure.suptitle(
         f"{first['channels']} channels, {first['frames']} frames, {first['integration']}, {first['layout']}, "

@@ -145,7 +145,7 @@ def table(models: dict[str, dict]) -> str:
     rows = [
         [
             name,
-            f"{figures['ms']['median']:.4g}",
+            f"{figures['ms']['median']:.1f}",
             with_quartiles(figures["ratio"], digits=3),
             *(f"{100 * figures['shares'][part]:.1f}%" for part in PARTS),
         ]
