@@ -1,8 +1,9 @@
 // Matrix products C = A B, or C += A B, for operands of any strides.
 //
-// One register tile of kTileRows x kPanel sums over the whole depth: a row of B's panel is loaded, each element of A
-// broadcast. B is read as panels [depth][kPanel], which are packed here unless the caller has written them so; A is
-// read where it lies. Every sum runs over the depth in order, so a result depends on its operands alone.
+// One register tile holds kTileRows x kPanel sums: a row of B's panel is loaded, each element of A broadcast. B is read
+// as panels [depth][kPanel], which are packed here unless the caller has written them so; A is read where it lies.
+// Sums of kSum products are added up in order, so a result depends on its operands alone, and its rounding error grows
+// with the root of kSum and of their number, not with the root of the whole depth.
 #ifndef STRF_CPU_PRODUCT_H
 #define STRF_CPU_PRODUCT_H
 
@@ -22,14 +23,16 @@ struct Matrix {
   }
 };
 
+constexpr int64_t kSum = 128;
+
+// C (+)= A times `depth` <= kSum rows of a panel.
 template <class T, int kRows>
 inline void tile(int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_stride, bool add) {
   Vec<T> sums[kRows][kTileVectors];
 #pragma GCC unroll 16
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v)
-      sums[row][v] = add ? load(c + row * c_stride + v * kLanes<T>) : Vec<T>{};
+    for (int v = 0; v < kTileVectors; ++v) sums[row][v] = Vec<T>{};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T> b[kTileVectors];
 #pragma GCC unroll 2
@@ -45,14 +48,21 @@ inline void tile(int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_str
 #pragma GCC unroll 16
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v) store(c + row * c_stride + v * kLanes<T>, sums[row][v]);
+    for (int v = 0; v < kTileVectors; ++v) {
+      T* at = c + row * c_stride + v * kLanes<T>;
+      store(at, add ? load(at) + sums[row][v] : sums[row][v]);
+    }
 }
 
-// The tile for `rows` < kTileRows, found at run time.
+// The whole depth, for `rows` <= kRows that are found at run time.
 template <class T, int kRows>
 inline void tile_of_rows(int64_t rows, int64_t depth, Matrix<T> a, const T* panel, T* c, int64_t c_stride, bool add) {
-  if (rows == kRows) return tile<T, kRows>(depth, a, panel, c, c_stride, add);
-  if constexpr (kRows > 1) tile_of_rows<T, kRows - 1>(rows, depth, a, panel, c, c_stride, add);
+  if (rows == kRows) {
+    for (int64_t k = 0; k < depth; k += kSum)
+      tile<T, kRows>(smallest(kSum, depth - k), a.at(0, k), panel + k * kPanel<T>, c, c_stride, add || k > 0);
+  } else if constexpr (kRows > 1) {
+    tile_of_rows<T, kRows - 1>(rows, depth, a, panel, c, c_stride, add);
+  }
 }
 
 // C [rows, columns] (+)= A [rows, depth] times one panel, of which `columns` <= kPanel count.
