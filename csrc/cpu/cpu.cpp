@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "plan.h"
+#include "window.h"
 
 namespace {
 
@@ -34,9 +35,8 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   plan.strip = unit * std::clamp<int64_t>(affordable, 1, std::min<int64_t>(4, divide_up(plan.positions, unit)));
   plan.strips = divide_up(plan.positions, plan.strip);
   plan.parts = std::max(1, threads);
-  // With as many samples as threads, or a multiple, each sample is one piece of work; otherwise finer pieces even out.
-  const int64_t batch = std::max<int64_t>(1, problem.batch);
-  plan.groups = batch % plan.parts == 0 ? 1 : std::min(plan.strips, divide_up(4 * plan.parts, batch));
+  // Some pieces of work for each thread, so that they end at about the same time.
+  plan.groups = std::min(plan.strips, divide_up(8 * plan.parts, std::max<int64_t>(1, problem.batch)));
 
   const int64_t all = problem.batch * problem.paths * plan.rows * plan.positions;
   const auto take = [&plan, padded](int64_t elements) {
@@ -55,7 +55,9 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   const int64_t panels = (plan.positions + plan.rows + 8) * unit;
   const int64_t pack = std::max(kPackBytes / element_size(problem), plan.positions * unit);
   const int64_t planes = plan.positions * plan.all_reduced;
-  const int64_t path = backward ? plan.positions * plan.rows : 0;
+  int64_t path = backward ? plan.positions * plan.rows : 0;
+  for (int32_t k = 0; k < problem.paths; ++k)
+    path = std::max(path, pool_scratch(window_of(problem, problem.pools[k]), unit, backward));
   plan.scratch_size = padded(pack) + padded(std::max({strips + panels, planes, path}));
   plan.scratch = take(plan.parts * plan.scratch_size);
   return plan;

@@ -47,13 +47,14 @@ void reduce_and_pool(const Run<T>& run, const void* x) {
     reduce_frame(clip_of<T>(problem, x, sample), run.plan, run.weight, t, run.reduced(sample), run.scratch(part),
                  run.pack(part));
   });
-  for_each_task(run.plan, run.threads, problem.batch * run.plan.all_reduced, [&](int64_t task, int64_t) {
-    const int64_t sample = task / run.plan.all_reduced, channel = task % run.plan.all_reduced;
-    const int64_t path = channel / problem.reduced;
-    if (is_identity(problem.pools[path])) return;
-    const Plane plane{problem.frames, problem.height, problem.width};
-    pool_forward(plane, problem.pools[path], run.reduced(sample) + channel * plane.size(),
-                 run.pooled(sample, path) + channel % problem.reduced * plane.size());
+  for_each_task(run.plan, run.threads, problem.batch * problem.paths, [&](int64_t task, int64_t part) {
+    const int64_t sample = task / problem.paths, path = task % problem.paths;
+    const strf_pool& pool = problem.pools[path];
+    if (is_identity(pool)) return;
+    const Window window = window_of(problem, pool);
+    const T* reduced = run.reduced(sample) + path * run.path_size();
+    for (int64_t at = 0; at < run.path_size(); at += window.size())
+      pool_forward(window, pool.kind, reduced + at, run.pooled(sample, path) + at, run.scratch(part));
   });
 }
 
@@ -149,11 +150,11 @@ struct PathBackward {
   }
 };
 
-// T_k's gradient, and through the pool: replaces the path's R. Scratch holds E * N elements.
+// T_k's gradient, and through the pool: replaces the path's R.
 template <class T>
 void pool_path_backward(const Run<T>& run, int64_t sample, int64_t path, T* scratch) {
   const strf_problem& problem = run.problem;
-  const Plane plane{problem.frames, problem.height, problem.width};
+  const Window window = window_of(problem, problem.pools[path]);
   const int64_t n = run.plan.positions, rows = run.plan.rows, size = run.path_size();
   const T kappa = static_cast<T>(problem.temperature);
   const bool direct = is_identity(problem.pools[path]);
@@ -168,10 +169,8 @@ void pool_path_backward(const Run<T>& run, int64_t sample, int64_t path, T* scra
   T* grad = direct ? reduced : left;
   for (int64_t i = 0; i < size; ++i) grad[i] = kappa * (left[i] + scratch[i]);
   if (direct) return;
-  for (int64_t at = 0; at < size; at += plane.size()) {
-    pool_backward(plane, problem.pools[path], reduced + at, run.pooled(sample, path) + at, grad + at, scratch);
-    for (int64_t i = 0; i < plane.size(); ++i) reduced[at + i] = scratch[i];
-  }
+  for (int64_t at = 0; at < size; at += window.size())
+    pool_backward(window, problem.pools[path].kind, reduced + at, grad + at, reduced + at, scratch);
 }
 
 template <class T>
@@ -214,20 +213,24 @@ void backward(const strf_problem& problem, const strf_plan& plan, const strf_thr
   for_each_task(plan, threads, problem.batch * problem.paths, [&](int64_t task, int64_t part) {
     pool_path_backward(run, task / problem.paths, task % problem.paths, run.scratch(part));
   });
-  const int64_t frames = problem.batch * problem.frames, parts = parts_for(plan, frames);
+  // dW is added up over frames: equal ranges of them, as many as threads, so that the order is always the same.
+  const int64_t frames = problem.batch * problem.frames, ranges = parts_for(plan, frames);
   const int64_t weights = plan.all_reduced * problem.channels;
   T* partial = run.workspace + plan.grad_weight;
-  for_each_task(plan, threads, frames, [&](int64_t task, int64_t part) {
-    const int64_t sample = task / problem.frames, t = task % problem.frames;
-    reduce_frame_backward(clip_of<T>(problem, x, sample), plan, run.weight, t, run.reduced(sample), grad_of(sample),
-                          partial + part * weights, task > part * frames / parts, run.pack(part));
+  for_each_task(plan, threads, ranges, [&](int64_t range, int64_t part) {
+    const int64_t begin = range * frames / ranges, end = (range + 1) * frames / ranges;
+    for (int64_t frame = begin; frame < end; ++frame) {
+      const int64_t sample = frame / problem.frames, t = frame % problem.frames;
+      reduce_frame_backward(clip_of<T>(problem, x, sample), plan, run.weight, t, run.reduced(sample), grad_of(sample),
+                            partial + range * weights, frame > begin, run.pack(part));
+    }
   });
   T* total = static_cast<T*>(grad_weight);
   for (int64_t r = 0; r < plan.all_reduced; ++r)
     for (int64_t c = 0; c < problem.channels; ++c) {
       const int64_t at = problem.layout == STRF_CHANNELS_LAST ? r * problem.channels + c : c * plan.all_reduced + r;
       T sum = T(0);
-      for (int64_t part = 0; part < parts; ++part) sum += partial[part * weights + at];
+      for (int64_t range = 0; range < ranges; ++range) sum += partial[range * weights + at];
       total[r * problem.channels + c] = sum;
     }
 }

@@ -12,7 +12,7 @@ struct strf_plan {
   int64_t strip;       // columns of a strip, a multiple of `unit`
   int64_t strips;      // of a sample
   int64_t groups;      // parts of a sample's strips that may run at the same time in the backward pass
-  int64_t parts;       // of the work, one a thread
+  int64_t parts;       // threads that work, each with scratch
 
   // Offsets into the workspace, in elements.
   int64_t reduced;     // [batch, paths, E, N]: R, replaced by its gradient at the end of the backward pass

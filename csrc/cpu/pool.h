@@ -1,114 +1,138 @@
-// The pools G_k on one channel [frames, height, width] of R, stride 1, same size, and their backward.
+// The pools G_k on one channel of R, stride 1, same size, and their backward.
 //
-// Padding takes no part: a maximum passes over it, an average divides by the number of real elements. The loops go
-// over shifted rows, so that the compiler vectorises along the width.
+// The channel is copied into a margin that cannot win a maximum and adds nothing to a sum, so that every row can be
+// handled in whole vectors; what they hold beyond the row's end is overwritten by the next row or dropped. An average
+// divides by the number of real elements.
 #ifndef STRF_CPU_POOL_H
 #define STRF_CPU_POOL_H
 
-#include "../strf.h"
 #include "level.h"
+#include "window.h"
 
 namespace {
 
-struct Plane {
-  int64_t frames, height, width;
-
-  int64_t size() const { return frames * height * width; }
-};
-
-// A window over frames only does not care where a row ends: one long row a frame.
-inline Plane as_long_rows(Plane plane, const strf_pool& pool) {
-  return pool.height == 1 && pool.width == 1 ? Plane{plane.frames, 1, plane.height * plane.width} : plane;
+// Calls visit(offset of the neighbour in the padded channel), in (t, h, w) order.
+template <class Visit>
+inline void for_neighbours(const Window& window, const Visit& visit) {
+  for (int64_t t = -window.frame_reach; t <= window.frame_reach; ++t)
+    for (int64_t h = -window.height_reach; h <= window.height_reach; ++h)
+      for (int64_t w = -window.width_reach; w <= window.width_reach; ++w)
+        visit((t * window.padded_height() + h) * window.padded_width() + w);
 }
 
-inline bool is_identity(const strf_pool& pool) { return pool.frames == 1 && pool.height == 1 && pool.width == 1; }
+// Calls visit(index in the channel, index in the padded channel) for every vector of every row.
+template <class T, class Visit>
+inline void for_vectors(const Window& window, const Visit& visit) {
+  for (int64_t t = 0; t < window.frames; ++t)
+    for (int64_t h = 0; h < window.height; ++h)
+      for (int64_t w = 0; w < window.width; w += kLanes<T>)
+        visit((t * window.height + h) * window.width + w, window.padded_row(t, h) + w);
+}
 
-// Calls visit(neighbour's row offset, dw, first w, last w) for all parts of the window around row (t, h) that lie
-// inside the plane, in (t, h, w) order.
-template <class Visit>
-inline void for_window(Plane plane, const strf_pool& pool, int64_t t, int64_t h, Visit visit) {
-  const int64_t rt = pool.frames / 2, rh = pool.height / 2, rw = smallest(pool.width / 2, plane.width - 1);
-  for (int64_t u = largest(0, t - rt); u <= smallest(plane.frames - 1, t + rt); ++u)
-    for (int64_t v = largest(0, h - rh); v <= smallest(plane.height - 1, h + rh); ++v)
-      for (int64_t dw = -rw; dw <= rw; ++dw)
-        visit((u * plane.height + v) * plane.width, dw, largest(0, -dw), smallest(plane.width, plane.width - dw));
+template <class T>
+void pad(const Window& window, const T* from, T margin, T* to) {
+  for (int64_t i = 0; i < window.padded_size() + kLanes<T>; ++i) to[i] = margin;
+  for (int64_t t = 0; t < window.frames; ++t)
+    for (int64_t h = 0; h < window.height; ++h) {
+      T* row = to + window.padded_row(t, h);
+      for (int64_t w = 0; w < window.width; ++w) row[w] = from[(t * window.height + h) * window.width + w];
+    }
+}
+
+template <class T>
+void copy(int64_t count, const T* from, T* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = from[i];
 }
 
 // How many of the positions around `at` lie inside, for one axis of the window.
-inline int64_t inside(int64_t at, int64_t length, int64_t size) {
-  return smallest(length - 1, at + size / 2) - largest(0, at - size / 2) + 1;
+inline int64_t inside(int64_t at, int64_t length, int64_t reach) {
+  return smallest(length - 1, at + reach) - largest(0, at - reach) + 1;
 }
 
 template <class T>
-void divide_by_count(Plane plane, const strf_pool& pool, const T* from, T* to) {
-  for (int64_t t = 0, i = 0; t < plane.frames; ++t)
-    for (int64_t h = 0; h < plane.height; ++h) {
-      const int64_t rows = inside(t, plane.frames, pool.frames) * inside(h, plane.height, pool.height);
-      for (int64_t w = 0; w < plane.width; ++w, ++i)
-        to[i] = from[i] / static_cast<T>(rows * inside(w, plane.width, pool.width));
+void divide_by_count(const Window& window, const T* from, T* to) {
+  for (int64_t t = 0, i = 0; t < window.frames; ++t)
+    for (int64_t h = 0; h < window.height; ++h) {
+      const int64_t rows = inside(t, window.frames, window.frame_reach) * inside(h, window.height, window.height_reach);
+      for (int64_t w = 0; w < window.width; ++w, ++i)
+        to[i] = from[i] / static_cast<T>(rows * inside(w, window.width, window.width_reach));
     }
 }
 
+// sums [size + kLanes]: over each window of `padded`.
 template <class T>
-void sum_windows(Plane plane, const strf_pool& pool, const T* from, T* to) {
-  for (int64_t t = 0; t < plane.frames; ++t)
-    for (int64_t h = 0; h < plane.height; ++h) {
-      T* __restrict__ out = to + (t * plane.height + h) * plane.width;
-      for (int64_t w = 0; w < plane.width; ++w) out[w] = T(0);
-      for_window(plane, pool, t, h, [=](int64_t row, int64_t dw, int64_t first, int64_t last) {
-        const T* in = from + row + dw;
-        for (int64_t w = first; w < last; ++w) out[w] += in[w];
-      });
-    }
+void sum_windows(const Window& window, const T* padded, T* sums) {
+  for_vectors<T>(window, [&](int64_t at, int64_t padded_at) {
+    Vec<T> sum{};
+    for_neighbours(window, [&](int64_t offset) { sum += load(padded + padded_at + offset); });
+    store(sums + at, sum);
+  });
 }
 
-// pooled = G(reduced)
+// pooled = G(reduced); scratch holds pool_scratch(window, kLanes, false) elements.
 template <class T>
-void pool_forward(Plane plane, const strf_pool& pool, const T* reduced, T* pooled) {
-  plane = as_long_rows(plane, pool);
-  if (pool.kind == STRF_POOL_AVERAGE) {
-    sum_windows(plane, pool, reduced, pooled);
-    divide_by_count(plane, pool, pooled, pooled);
+void pool_forward(const Window& window, strf_pool_kind kind, const T* reduced, T* pooled, T* scratch) {
+  T *padded = scratch, *out = padded + window.padded_size() + kLanes<T>;
+  if (kind == STRF_POOL_AVERAGE) {
+    pad(window, reduced, T(0), padded);
+    sum_windows(window, padded, out);
+    divide_by_count(window, out, pooled);
     return;
   }
-  for (int64_t t = 0; t < plane.frames; ++t)
-    for (int64_t h = 0; h < plane.height; ++h) {
-      const int64_t at = (t * plane.height + h) * plane.width;
-      T* __restrict__ out = pooled + at;
-      for (int64_t w = 0; w < plane.width; ++w) out[w] = reduced[at + w];
-      for_window(plane, pool, t, h, [=](int64_t row, int64_t dw, int64_t first, int64_t last) {
-        const T* in = reduced + row + dw;
-        for (int64_t w = first; w < last; ++w) out[w] = in[w] <= out[w] ? out[w] : (out[w] != out[w] ? out[w] : in[w]);
-      });
-    }
+  const T lowest = -static_cast<T>(__builtin_inff());
+  pad(window, reduced, lowest, padded);
+  for_vectors<T>(window, [&](int64_t at, int64_t padded_at) {
+    Vec<T> maximum = broadcast(lowest);
+    for_neighbours(window, [&](int64_t offset) {
+      const Vec<T> value = load(padded + padded_at + offset);
+      maximum = value <= maximum ? maximum : (maximum != maximum ? maximum : value);  // NaN wins
+    });
+    store(out + at, maximum);
+  });
+  copy(window.size(), out, pooled);
 }
 
-// grad_reduced = the gradient of G at `reduced`, where pooled = G(reduced). grad_pooled is overwritten.
+// grad_reduced = the gradient of G at `reduced`; it may be `reduced`. scratch: pool_scratch(window, kLanes, true).
 template <class T>
-void pool_backward(Plane plane, const strf_pool& pool, const T* reduced, const T* pooled, T* grad_pooled,
-                   T* grad_reduced) {
-  plane = as_long_rows(plane, pool);
-  if (pool.kind == STRF_POOL_AVERAGE) {
-    divide_by_count(plane, pool, grad_pooled, grad_pooled);
-    sum_windows(plane, pool, grad_pooled, grad_reduced);  // a window holds p exactly when p's window holds its centre
+void pool_backward(const Window& window, strf_pool_kind kind, const T* reduced, const T* grad_pooled, T* grad_reduced,
+                   T* scratch) {
+  const int64_t padded_size = window.padded_size() + kLanes<T>;
+  T *padded = scratch, *winners = padded + padded_size, *grads = winners + padded_size, *out = grads + padded_size;
+  if (kind == STRF_POOL_AVERAGE) {
+    divide_by_count(window, grad_pooled, out);
+    pad(window, out, T(0), padded);
+    sum_windows(window, padded, out);  // a window holds p exactly when p's window holds its centre
+    copy(window.size(), out, grad_reduced);
     return;
   }
-  for (int64_t i = 0; i < plane.size(); ++i) grad_reduced[i] = T(0);
-  for (int64_t t = 0; t < plane.frames; ++t)
-    for (int64_t h = 0; h < plane.height; ++h) {
-      const int64_t at = (t * plane.height + h) * plane.width;
-      const T* maximum = pooled + at;
-      T* __restrict__ left = grad_pooled + at;  // what has not found its maximum yet
-      for_window(plane, pool, t, h, [=](int64_t row, int64_t dw, int64_t first, int64_t last) {
-        const T* in = reduced + row + dw;
-        T* __restrict__ out = grad_reduced + row + dw;
-        for (int64_t w = first; w < last; ++w) {
-          const bool found = !(in[w] < maximum[w]);  // equal, or a NaN: the first takes it all
-          out[w] += found ? left[w] : T(0);
-          left[w] = found ? T(0) : left[w];
-        }
-      });
-    }
+  // The number, in (t, h, w) order, of the neighbour that is each window's maximum: the first of equals, or of NaNs.
+  const T lowest = -static_cast<T>(__builtin_inff());
+  pad(window, reduced, lowest, padded);
+  for_vectors<T>(window, [&](int64_t at, int64_t padded_at) {
+    Vec<T> maximum = broadcast(lowest), winner = broadcast(T(-1));
+    T number = 0;
+    for_neighbours(window, [&](int64_t offset) {
+      const Vec<T> value = load(padded + padded_at + offset);
+      const auto wins = value > maximum || (value != value && maximum == maximum);
+      maximum = wins ? value : maximum;
+      winner = wins ? broadcast(number) : winner;
+      number += 1;
+    });
+    store(out + at, winner);
+  });
+  pad(window, out, T(-1), winners);
+  pad(window, grad_pooled, T(0), grads);
+  for_vectors<T>(window, [&](int64_t at, int64_t padded_at) {
+    Vec<T> sum{};
+    T number = 0;
+    for_neighbours(window, [&](int64_t offset) {
+      const Vec<T> won = load(winners + padded_at - offset), grad = load(grads + padded_at - offset);
+      sum += won == number ? grad : Vec<T>{};
+      number += 1;
+    });
+    store(out + at, sum);
+  });
+  copy(window.size(), out, grad_reduced);
 }
 
 }  // namespace
