@@ -16,7 +16,7 @@ from oracle_gradients import gradients
 from strf_cuda import backends, factorized_attention
 
 NAMES = ("y", "grad_x", "grad_weight")
-ORDERS = {8: 8, 4: 8, 2: 2}  # by bytes of the type: a half type's results are hardly changed by the order of its sums
+ORDERS = {8: 16, 4: 16, 2: 2}  # by bytes of the type: a half type's results are hardly changed by the order of its sums
 
 
 def _backend(name: str, state: str):
@@ -80,10 +80,10 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """x of `shape` [B, C, T, H, W], `reduced` channels C/n, and what x and weight hold.
+    """x of `shape` [B, C, T, H, W], `reduced` channels C/n, the largest logit of each path, and what x and weight hold.
 
-    "normal": random values, the largest logit of each path is 8.
-    "large logits": the largest is 300 and the others are nearly equal to it, so that the soft-max still has a choice.
+    "normal": random values.
+    "nearly equal": all positions resemble each other, so that the soft-max still has a choice at the largest logits.
     "grid": small multiples of a power of two, so that the reduction R is exact in every type. The maximum has ties
     then, and all types resolve them alike: here rounding R cannot send a half type's gradient elsewhere.
     """
@@ -92,6 +92,7 @@ class Case:
     reduced: int
     operator: Operator
     values: str = "normal"
+    logits: float = 4.0
 
     def inputs(self, dtype) -> list[Tensor]:
         """x, weight and grad, on the CPU and contiguous."""
@@ -102,14 +103,14 @@ class Case:
 
         x, grad = normal(*self.shape), normal(*self.shape)
         weight = normal(len(self.operator.windows), self.reduced, self.shape[1])
-        if self.values == "large logits":
+        if self.values == "nearly equal":
             x = normal(*self.shape[:3], 1, 1) + 0.05 * x
         elif self.values == "grid":
             x = x.round().clamp(-2, 2)
             weight = weight.sign() * (normal(*weight.shape).argsort(2).argsort(2) < 3)  # three of each row
         rows = torch.einsum("prc,bcthw->bprthw", weight, x).flatten(4).flatten(2, 3)  # [B, P, C/n * T, N]
         largest = (4.0 * rows.square().sum(2)).amax((0, 2))
-        scale = ((300.0 if self.values == "large logits" else 8.0) / largest).sqrt()
+        scale = (self.logits / largest).sqrt()
         if self.values == "grid":
             scale = 2 ** scale.log2().round()
         return [tensor.to(dtype) for tensor in (x, weight * scale[:, None, None], grad)]

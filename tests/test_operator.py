@@ -40,17 +40,17 @@ CASES = {
     "N15": Case((2, 19, 2, 5, 3), 3, _bare(((1, 5, 5), (3, 3, 3), (1, 1, 1)), "max")),
     "N15-E280": Case((1, 70, 4, 3, 5), 70, _bare(((3, 1, 1), (1, 3, 3)), "max")),
     "N31": Case((2, 20, 3, 31, 1), 8, _bare(((5, 1, 1),), "avg")),
-    "N33": Case((3, 41, 4, 11, 3), 1, _bare(PAPER, MIXED)),
+    "N33": Case((6, 12, 4, 11, 3), 1, _bare(PAPER, MIXED)),
     "N98": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max")),
     "N98-avg": Case((1, 24, 3, 14, 7), 3, _bare(PAPER, "avg")),
     "N127": Case((1, 37, 2, 127, 1), 3, _bare(((3, 3, 3),), "max")),
     "N128": Case((2, 24, 4, 16, 8), 8, _bare(PAPER, ("avg", "avg", "max", "max"))),
     "N130": Case((2, 12, 5, 13, 10), 3, _bare(((1, 5, 5), (5, 1, 1)), ("avg", "max"))),
-    "N260-T1": Case((2, 60, 1, 20, 13), 1, _bare(((3, 3, 3), (1, 1, 1)), "max")),
+    "N260-T1": Case((2, 12, 1, 20, 13), 1, _bare(((3, 3, 3), (1, 1, 1)), "max")),
     "N521": Case((1, 8, 2, 1, 521), 2, _bare(((1, 1, 1), (3, 1, 1), (1, 1, 5), (1, 3, 3)), MIXED)),
     "wider-than-the-map": Case((4, 22, 2, 3, 2), 3, _bare(((7, 1, 1), (1, 9, 9), (5, 7, 7)), ("max", "avg", "max"))),
-    "large-logits": Case((2, 24, 4, 14, 7), 8, _bare(PAPER, "max"), values="large logits"),
-    "large-logits-avg": Case((2, 12, 3, 11, 3), 3, _bare(PAPER, "avg"), values="large logits"),
+    "large-logits": Case((2, 24, 4, 14, 7), 8, _bare(PAPER, "max"), values="nearly equal", logits=300.0),
+    "large-logits-avg": Case((2, 12, 3, 11, 3), 3, _bare(PAPER, "avg"), values="nearly equal", logits=300.0),
     "ties": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max"), values="grid"),
     "ties-wide": Case((2, 19, 5, 7, 5), 3, _bare(((5, 1, 1), (1, 5, 5), (3, 3, 3)), "max"), values="grid"),
     "temperature-0": Case((2, 8, 3, 5, 3), 2, _bare(PAPER, MIXED, temperature=0.0)),
@@ -113,7 +113,10 @@ def _modules():
 def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, integration, pools, dtype, layout):
     windows = ((3, 1, 1), (5, 1, 1), (1, 3, 3), (1, 5, 5))
     operator = Operator(windows, (pools[0], pools[0], pools[1], pools[1]), calls=CALLS[integration])
-    case = Case((2, 24, 3, 7, 3), 3, operator, values="grid" if dtype.itemsize == 2 else "normal")
+    values = "grid" if dtype.itemsize == 2 else "normal"
+    case = Case(
+        (4, 24, 3, 7, 5), 3, operator, values, logits=2.0
+    )  # Y is larger than x, and so the second call's logits
     module = STRF(24, reduction=8, resolutions=(3, 5), pool=pools, integration=integration, backend=backend)
 
     def function(x, weight):
