@@ -52,9 +52,7 @@ def by_sample(product: Callable[[Tensor, Tensor], Tensor], problem: Problem) -> 
 
 def by_batch(problem: Problem) -> Call:
     """All products of the batch, each for all samples in one torch.bmm."""
-    operands = [
-        (torch.randn(problem.batch, m, k), torch.randn(problem.batch, k, n)) for m, k, n in shapes(problem)
-    ]
+    operands = [(torch.randn(problem.batch, m, k), torch.randn(problem.batch, k, n)) for m, k, n in shapes(problem)]
 
     def call() -> None:
         for a, b in operands:
@@ -65,9 +63,7 @@ def by_batch(problem: Problem) -> Call:
 
 def by_convolution(problem: Problem) -> Call:
     """As 1x1 convolutions, which PyTorch gives to oneDNN: rows are pixels, the depth channels."""
-    operands = [
-        (torch.randn(1, m, 1, k).permute(0, 3, 1, 2), torch.randn(n, k, 1, 1)) for m, k, n in shapes(problem)
-    ]
+    operands = [(torch.randn(1, m, 1, k).permute(0, 3, 1, 2), torch.randn(n, k, 1, 1)) for m, k, n in shapes(problem)]
 
     def call() -> None:
         for _ in range(problem.batch):
