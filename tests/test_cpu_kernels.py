@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from strf_cuda.backends.library import FILE
 from strf_cuda.backends.reference import factorized_attention_reference
 
 ROOT = Path(__file__).parent.parent
-LIBRARY = ROOT / "strf_cuda" / "libstrf_cuda.so"
 TYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
 WINDOWS = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (1, 5, 5)]
 
@@ -47,9 +47,9 @@ def _one_after_the_other(count, task, context):
 
 @pytest.fixture(scope="module")
 def library():
-    if not LIBRARY.exists():
-        pytest.skip(f"{LIBRARY.name} is not built here: python -m strf_cuda says why")
-    library = ctypes.CDLL(str(LIBRARY))
+    if not FILE.exists():
+        pytest.skip(f"{FILE.name} is not built here: python -m strf_cuda says why")
+    library = ctypes.CDLL(str(FILE))
     library.strf_cpu_workspace.restype = ctypes.c_int64
     return library
 

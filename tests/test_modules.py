@@ -94,7 +94,7 @@ def test_recompute_holds_nothing_but_the_input():
     held = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.shape) or t, lambda t: t):
         module(x)
-    assert held == [x.shape]
+    assert [shape for shape in held if 0 not in shape] == [x.shape]  # torch 2.10 adds an empty tensor
 
 
 def test_a_unit_can_be_copied_and_pickled():
