@@ -34,7 +34,7 @@ def factorized_attention(
     them with an InputError.
 
     Args:
-        x: [B, C, T, H, W], floating point, contiguous or channels-last; any other layout is copied first. Only B may
+        x: [B, C, T, H, W], float32, bfloat16, float16 or float64, contiguous or channels-last; any other layout is copied first. Only B may
             be 0.
         weight: [P, C/n, C], the channel reductions of the P paths, P from 1 to 4.
         pools: P triples (t, h, w) of odd window sizes, stride 1, same size; 1 is the identity.
@@ -86,8 +86,8 @@ def check_pool_kind(kind: str) -> str:
 def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
     if x.dim() != 5:
         raise InputError(f"x has shape {tuple(x.shape)}, but it must be [batch, channels, frames, height, width]")
-    if not x.is_floating_point():
-        raise InputError(f"x is {x.dtype}, but it must be a floating-point type")
+    if x.dtype not in native.DTYPES:
+        raise InputError(f"x is {x.dtype}, but it must be float32, bfloat16, float16 or float64")
     if 0 in x.shape[1:]:
         raise InputError(f"x has shape {tuple(x.shape)}, but nothing but its batch may be empty")
     if (
@@ -116,7 +116,7 @@ def _operators(backend: str, x: Tensor) -> native.Operators | None:
     """The operators that `backend` stands for, None for the reference; an InputError if it does not take x."""
     if backend == "reference":
         return None
-    served = x.device.type == "cpu" and x.dtype in native.DTYPES
+    served = x.device.type == "cpu"
     if backend == "auto":
         return native.NATIVE if served and library.REASON is None else None
     if backend not in NAMES:
@@ -124,8 +124,5 @@ def _operators(backend: str, x: Tensor) -> native.Operators | None:
     if (reason := backends()[backend]) != "usable":
         raise InputError(f"backend {backend} is not usable here: {reason}")
     if not served:
-        raise InputError(
-            f"backend cpu takes float32, bfloat16, float16 and float64 on the CPU, but x is {x.dtype} on {x.device}; "
-            "convert it or use backend auto"
-        )
+        raise InputError(f"backend cpu takes tensors on the CPU, but x is on {x.device}; move it or use backend auto")
     return native.NATIVE
