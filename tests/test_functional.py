@@ -191,7 +191,10 @@ def test_the_cpu_backend_refuses_tensors_that_are_elsewhere():
             r"weight has shape \(4, 0, 8\), but it must be \[paths, reduced channels, 8",
         ),
         (dict(weight=torch.zeros(4, 2, 8, device="meta")), "x is on cpu but weight is on meta; move one of them"),
-        (dict(x=torch.zeros(1, 8, 2, 2, 2).to(torch.float8_e4m3fn)), "x is torch.float8_e4m3fn, but it must be float32, "),
+        (
+            dict(x=torch.zeros(1, 8, 2, 2, 2).to(torch.float8_e4m3fn)),
+            "x is torch.float8_e4m3fn, but it must be float32, ",
+        ),
         (dict(weight=torch.zeros(4, 2, 7)), r"weight has shape \(4, 2, 7\), but it must be .* x has 8 channels"),
         (dict(weight=torch.zeros(5, 2, 8)), r"weight has shape \(5, 2, 8\).* 1 to 4 paths"),
         (dict(weight=torch.zeros(4, 2, 8).double()), "x is torch.float32 but weight is torch.float64"),
