@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import oracle
-from bench import operator, training_step
+from bench import operator, products, training_step
 from bench.competitors import competitors, ours, solve, usable_backends
 from bench.floor import Cost, Peaks, cost, measure_peaks
 from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
@@ -63,6 +63,16 @@ def test_bytes_are_those_of_the_arrays_that_must_move():
     assert cost(problem, backward=False).bytes == forward
     assert cost(problem, backward=True).bytes == forward + 3 * x.nbytes + 2 * weight.nbytes + statistics
     assert cost(problem, backward=False).exponentials == problem.batch * 4 * problem.positions**2
+
+
+def test_the_products_alone_are_those_of_the_operator():
+    assert sum(2 * m * k * n for m, k, n in products.shapes(TINY)) * TINY.batch == cost(TINY, True).operations
+    if "cpu" not in usable_backends("cpu"):
+        pytest.skip("the cpu backend is not usable here")
+    entry = products.measure(TINY, 2, lambda: None)
+    first, *others = entry["contenders"].values()
+    assert first["ratio"]["median"] == 1.0 and all(other["gflops"] > 0 for other in others)
+    assert "products alone, torch.bmm" in products.table(entry)
 
 
 def test_the_floor_is_the_slower_of_products_and_memory():
