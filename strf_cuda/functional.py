@@ -34,8 +34,8 @@ def factorized_attention(
     them with an InputError.
 
     Args:
-        x: [B, C, T, H, W], float32, bfloat16, float16 or float64, contiguous or channels-last; any other layout is copied first. Only B may
-            be 0.
+        x: [B, C, T, H, W], float32, bfloat16, float16 or float64, contiguous or channels-last; any other layout is
+            copied first. Only B may be 0.
         weight: [P, C/n, C], the channel reductions of the P paths, P from 1 to 4.
         pools: P triples (t, h, w) of odd window sizes, stride 1, same size; 1 is the identity.
         pool: "max" or "avg", for all paths or one per path.
