@@ -19,13 +19,13 @@ NAMES = ("y", "grad_x", "grad_weight")
 ORDERS = {8: 16, 4: 16, 2: 2}  # by bytes of the type: a half type's results are hardly changed by the order of its sums
 
 
-def _backend(name: str, state: str):
-    marks = [] if state == "usable" else [pytest.mark.skip(reason=f"backend {name} is not usable here: {state}")]
-    return pytest.param(name, marks=marks, id=name)
-
-
-# Every backend that the package names; one that cannot be used here is skipped with the package's own reason.
-BACKENDS = [_backend(name, state) for name, state in backends().items()]
+# Every backend that the package names and that can be used here joins every comparison. Those that cannot are one skip
+# each, with the package's own reason, in test_operator.py.
+BACKENDS = [
+    pytest.param(name, id=name, marks=[pytest.mark.gpu] if name in ("cuda", "triton") else [])
+    for name, state in backends().items()
+    if state == "usable"
+]
 
 
 def device(backend: str) -> str:

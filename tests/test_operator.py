@@ -68,6 +68,13 @@ def test_the_cpu_backend_is_there_where_a_compiler_is():
     assert backends()["cpu"] == "usable"
 
 
+@pytest.mark.parametrize("backend", list(backends()))
+def test_every_backend_joins_the_comparisons_or_says_why_not(backend):
+    if backends()[backend] != "usable":
+        pytest.skip(f"backend {backend} is not usable here: {backends()[backend]}")
+    assert backend in [parameter.id for parameter in BACKENDS]
+
+
 @functools.cache
 def _inputs_and_limits(case, dtype):
     inputs = case.inputs(dtype)
