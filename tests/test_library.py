@@ -199,3 +199,11 @@ def test_the_bug_report_says_why_there_is_no_library(copy):
     said = {words[1]: words[2] for words in (line.split(maxsplit=2) for line in lines) if words[0] == "backend"}
     assert said == {**backends(), "cpu": native(copy)}
     assert "library            none in use" in lines
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("count", [0, 1, 1000, 100_003])
+def test_the_gpu_code_of_the_library_loads_and_runs(count):
+    values = torch.randn(count, device="cuda")
+    assert torch.equal(torch.ops.strf_cuda.probe(values), 2 * values)
