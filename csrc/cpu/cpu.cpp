@@ -35,8 +35,10 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   plan.strip = unit * std::clamp<int64_t>(affordable, 1, std::min<int64_t>(4, divide_up(plan.positions, unit)));
   plan.strips = divide_up(plan.positions, plan.strip);
   plan.parts = std::max(1, threads);
-  // Some pieces of work for each thread, so that they end at about the same time.
-  plan.groups = std::min(plan.strips, divide_up(8 * plan.parts, std::max<int64_t>(1, problem.batch)));
+  // Some pieces of work for each thread, so that they end at about the same time; fewer where there are many threads,
+  // since each group has its own share of dT.
+  const int64_t pieces = std::max(2 * plan.parts, std::min<int64_t>(8 * plan.parts, 64));
+  plan.groups = std::min(plan.strips, divide_up(pieces, std::max<int64_t>(1, problem.batch)));
 
   const int64_t all = problem.batch * problem.paths * plan.rows * plan.positions;
   const auto take = [&plan, padded](int64_t elements) {
