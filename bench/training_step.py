@@ -25,7 +25,7 @@ from bench.plots import plot_training_step
 from bench.tables import aligned, with_quartiles
 from bench.timing import Stopwatch, interleave, ratios, rounded, spread
 from strf_cuda import STRF
-from strf_cuda.devices import autocast_type
+from strf_cuda.devices import autocast_type, keep_freed_memory
 from strf_cuda.losses import ReidLoss
 from strf_cuda.models import create_model
 
@@ -159,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--batch", type=positive, help="clips; 8 on the CPU, 32 on a GPU unless given")
     options = parse(made, argv)
     device = options.device
+    keep_freed_memory(torch.device(device))  # as the training command does
     batch = options.batch or (32 if device == "cuda" else 8)
     rounds, height, width, size = options.rounds, 256, 128, {}
     if options.quick:

@@ -37,12 +37,13 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     # After the checks, since these take seconds to import.
     from strf_cuda.checkpoints import load_model
     from strf_cuda.data import open_dataset
-    from strf_cuda.devices import autocast_type, resolve_device
+    from strf_cuda.devices import autocast_type, keep_freed_memory, resolve_device
     from strf_cuda.evaluation import evaluate
     from strf_cuda.files import writable_folder, write_json
     from strf_cuda.pictures import draw_rankings
 
     device = resolve_device(config.device)
+    keep_freed_memory(device)
     checkpoint = Path(config.checkpoint).expanduser()
     model, trained = load_model(checkpoint)
     data, protocol = _settings(config, trained)

@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from strf_cuda.callbacks import EvaluateAndSave, RunProgress, StopOnCtrlC, evaluate_run
     from strf_cuda.checkpoints import AtomicCheckpointIO
     from strf_cuda.data import open_dataset
-    from strf_cuda.devices import resolve_device, resolve_precision
+    from strf_cuda.devices import keep_freed_memory, resolve_device, resolve_precision
     from strf_cuda.engine import Training
     from strf_cuda.evaluation import check_testable
     from strf_cuda.files import replacing, writable_folder, write_json
@@ -64,6 +64,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     quiet_lightning()
     device, precision = resolve_device(config.device), resolve_precision(config.precision, config.device)
+    keep_freed_memory(device)
     dataset = open_dataset(config.data.name, config.data.root)
     check_testable(dataset)
     module = Training(config, dataset.train)
