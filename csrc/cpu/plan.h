@@ -11,15 +11,15 @@ struct strf_plan {
   int64_t all_reduced; // channels of all R_k
   int64_t strip;       // columns of a strip, a multiple of `unit`
   int64_t strips;      // of a sample
-  int64_t groups;      // parts of a sample's strips that may run at the same time in the backward pass
+  int64_t groups;      // of a sample's strips, that may run at the same time in the backward pass
   int64_t parts;       // threads that work, each with scratch
 
   // Offsets into the workspace, in elements.
   int64_t reduced;     // [batch, paths, E, N]: R, replaced by its gradient at the end of the backward pass
   int64_t pooled;      // [batch, paths, E, N]: T
   int64_t grad_left;   // [batch, paths, E, N]: T_k dS_k
-  int64_t grad_right;  // [batch, groups, paths, N, E]: dS_k T_k^T, transposed to lie as it is summed
-  int64_t grad_weight; // [parts, all_reduced, channels], transposed for contiguous x
+  int64_t grad_right;  // [batch, groups, paths, N, E]: dS_k T_k^T, each group's share
+  int64_t grad_weight; // [parts, all_reduced, channels], transposed for contiguous x: dW of a range of frames
   int64_t scratch;     // [parts, scratch_size]
   int64_t scratch_size;
   int64_t size;
