@@ -28,7 +28,8 @@ def keep_freed_memory(device: torch.device) -> None:
     """On the CPU, lets this process keep the memory that it frees, for its own next use.
 
     The C library returns large blocks to the system, which then clears every page of them anew: gigabytes in each step
-    of training, a third of its time (docs/benchmarks.md). Without effect where the library is not glibc.
+    of training, a third of its time. The process then holds a fifth more at its peak, since pieces of all sizes are
+    kept (docs/benchmarks.md). Without effect where the library is not glibc.
     """
     if device.type != "cpu" or sys.platform != "linux":
         return

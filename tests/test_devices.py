@@ -16,7 +16,8 @@ def faults():
     torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
-print(min(faults() for _ in range(5)))
+# The first calls differ: pieces that alignment cuts off are kept apart until there are seven of them.
+print(min(faults() for _ in range(20)))
 """
 
 
