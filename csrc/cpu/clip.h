@@ -21,10 +21,13 @@ struct Clip {
   }
 };
 
+inline int64_t clip_size(const strf_problem& problem) {
+  return problem.channels * problem.frames * problem.height * problem.width;
+}
+
 template <class T>
 Clip<T> clip_of(const strf_problem& problem, const void* x, int64_t sample) {
-  const int64_t size = problem.channels * problem.frames * problem.height * problem.width;
-  return {problem, static_cast<const T*>(x) + sample * size};
+  return {problem, static_cast<const T*>(x) + sample * clip_size(problem)};
 }
 
 template <class T>

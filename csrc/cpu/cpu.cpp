@@ -7,7 +7,6 @@
 namespace {
 
 constexpr int64_t kStripBytes = 256 * 1024;  // a strip of masks stays in the second-level cache
-constexpr int64_t kPackBytes = 512 * 4 * 128;  // kDepth * kGroup panels of product.h
 
 int64_t element_size(const strf_problem& problem) { return problem.type == STRF_FLOAT64 ? 8 : 4; }
 
@@ -55,12 +54,12 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   }
   const int64_t strips = (backward ? 2 : 1) * plan.positions * plan.strip;
   const int64_t panels = (plan.positions + plan.rows + 8) * unit;
-  const int64_t pack = std::max(kPackBytes / element_size(problem), plan.positions * unit);
+  plan.pack_size = std::max(kDepth * kGroup, plan.positions) * unit;
   const int64_t planes = plan.positions * plan.all_reduced;
   int64_t path = backward ? plan.positions * plan.rows : 0;
   for (int32_t k = 0; k < problem.paths; ++k)
     path = std::max(path, pool_scratch(window_of(problem, problem.pools[k]), unit, backward));
-  plan.scratch_size = padded(pack) + padded(std::max({strips + panels, planes, path}));
+  plan.scratch_size = plan.pack_size + padded(std::max({strips + panels, planes, path}));
   plan.scratch = take(plan.parts * plan.scratch_size);
   return plan;
 }

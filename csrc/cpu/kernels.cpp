@@ -34,9 +34,7 @@ struct Run {
     return workspace + plan.grad_right + (sample * plan.groups + group) * sample_size() + path * path_size();
   }
   T* pack(int64_t part) const { return workspace + plan.scratch + part * plan.scratch_size; }
-  T* scratch(int64_t part) const {
-    return pack(part) + largest(kDepth * kGroup, plan.positions) * 128 / static_cast<int64_t>(sizeof(T));
-  }
+  T* scratch(int64_t part) const { return pack(part) + plan.pack_size; }
 };
 
 template <class T>
@@ -91,7 +89,6 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
              const void* weight, void* y, void* maximum, void* normalizer, void* workspace) {
   const Run<T> run{problem, plan, threads, static_cast<T*>(workspace), static_cast<const T*>(weight)};
   const int64_t n = plan.positions;
-  const int64_t size = problem.channels * problem.frames * n;
   reduce_and_pool(run, x);
   for_each_task(plan, threads, problem.batch * plan.strips, [&](int64_t task, int64_t part) {
     const int64_t sample = task / plan.strips;
@@ -116,7 +113,7 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
         }
       }
     }
-    multiply_by_masks(clip_of<T>(problem, x, sample), strip, masks, static_cast<T*>(y) + sample * size,
+    multiply_by_masks(clip_of<T>(problem, x, sample), strip, masks, static_cast<T*>(y) + sample * clip_size(problem),
                       run.pack(part));
   });
 }
@@ -178,8 +175,8 @@ void backward(const strf_problem& problem, const strf_plan& plan, const strf_thr
               const void* x, const void* weight, const void* maximum, const void* normalizer, void* grad_x,
               void* grad_weight, void* workspace) {
   const Run<T> run{problem, plan, threads, static_cast<T*>(workspace), static_cast<const T*>(weight)};
-  const int64_t n = plan.positions, size = problem.channels * problem.frames * n;
-  const auto grad_of = [&](int64_t sample) { return static_cast<T*>(grad_x) + sample * size; };
+  const int64_t n = plan.positions;
+  const auto grad_of = [&](int64_t sample) { return static_cast<T*>(grad_x) + sample * clip_size(problem); };
   reduce_and_pool(run, x);
   for_each_task(plan, threads, problem.batch * plan.groups, [&](int64_t task, int64_t part) {
     const int64_t sample = task / plan.groups, group = task % plan.groups;

@@ -4,6 +4,9 @@
 
 #include "../strf.h"
 
+// How much of B a product packs at a time: rows, and panels of 128 bytes or less each (product.h).
+constexpr int64_t kDepth = 512, kGroup = 4;
+
 // Columns are handled in strips, which are whole cache lines of the widest panel (two 64-byte vectors).
 struct strf_plan {
   int64_t positions;   // N
@@ -20,8 +23,9 @@ struct strf_plan {
   int64_t grad_left;   // [batch, paths, E, N]: T_k dS_k
   int64_t grad_right;  // [batch, groups, paths, N, E]: dS_k T_k^T, each group's share
   int64_t grad_weight; // [parts, all_reduced, channels], transposed for contiguous x: dW of a range of frames
-  int64_t scratch;     // [parts, scratch_size]
+  int64_t scratch;     // [parts, scratch_size]; the first pack_size of each are for packed operands
   int64_t scratch_size;
+  int64_t pack_size;
   int64_t size;
 };
 

@@ -8,6 +8,7 @@
 #define STRF_CPU_PRODUCT_H
 
 #include "level.h"
+#include "plan.h"
 #include "transpose.h"
 
 namespace {
@@ -125,7 +126,7 @@ Result<T> in_panels(T* data, int64_t rows) {
 
 // B is packed kDepth x kGroup panels at a time, and A gone through in blocks that stay in the second-level cache
 // while the group's panels pass over them.
-constexpr int64_t kDepth = 512, kGroup = 4, kBlockBytes = 192 * 1024;
+constexpr int64_t kBlockBytes = 192 * 1024;
 
 template <class T>
 int64_t block_rows(int64_t depth) {

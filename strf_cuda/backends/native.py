@@ -20,6 +20,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from strf_cuda.backends import library
+from strf_cuda.backends.reference import is_channels_last
 from strf_cuda.errors import InputError
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -83,9 +84,7 @@ def register(operators: Operators, lib: torch.library.Library) -> Operators:
 
 def output_layout(x: Tensor) -> torch.memory_format:
     """The layout of Y and of x's gradient: channels-last where x lies so and is not contiguous as well."""
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d):
-        return torch.channels_last_3d
-    return torch.contiguous_format
+    return torch.channels_last_3d if is_channels_last(x) else torch.contiguous_format
 
 
 def _fake_forward(x, weight, windows, kinds, temperature):
