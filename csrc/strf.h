@@ -44,6 +44,7 @@ typedef struct {
   double temperature;
   strf_type type;
   strf_layout layout;
+  int32_t tf32; /* CUDA: whether products of STRF_FLOAT32 may round their operands to TF32; otherwise 0 */
 } strf_problem;
 
 /* NULL for a problem that can be computed, otherwise one sentence on what is wrong with it. */
@@ -86,8 +87,23 @@ void strf_cpu_backward(const strf_problem* problem, strf_cpu_level level, const 
 void strf_cpu_exp2(strf_cpu_level level, strf_type type, int64_t count, const void* from, void* to);
 
 /* ---- CUDA: csrc/cuda, present when the library was built with nvcc ------------------------------------------------
+ * Arrays are of the problem's type on the device, `maximum` and `normalizer` float, or double for STRF_FLOAT64. Work is
+ * put on `stream` and not waited for. Functions that return text return NULL, or one sentence on what went wrong.
  * The device is made the current one inside: a statically linked CUDA runtime has its own idea of it.
  */
+
+/* Whether the kernels run on this device. */
+const char* strf_cuda_supports(int32_t device);
+
+/* Bytes of workspace, which need no initialisation; 256-byte alignment. */
+const char* strf_cuda_workspace(const strf_problem* problem, int32_t device, int backward, int64_t* bytes);
+
+/* As strf_cpu_forward and strf_cpu_backward. */
+const char* strf_cuda_forward(const strf_problem* problem, int32_t device, void* stream, const void* x,
+                              const void* weight, void* y, void* maximum, void* normalizer, void* workspace);
+const char* strf_cuda_backward(const strf_problem* problem, int32_t device, void* stream, const void* grad_y,
+                               const void* x, const void* weight, const void* maximum, const void* normalizer,
+                               void* grad_x, void* grad_weight, void* workspace);
 
 /* values[i] = 2 values[i] for i < count, on the device: shows that the library's kernels load and run there.
  * NULL, or one sentence on what went wrong. */
