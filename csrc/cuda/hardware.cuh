@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #define STRF_DEVICE __device__ __forceinline__
+#define STRF_SHARED __host__ __device__ __forceinline__  // by the host as well
 
 namespace strf {
 
@@ -171,6 +172,9 @@ STRF_DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 STRF_DEVICE double double_of(uint32_t low, uint32_t high) {
   return __hiloint2double(static_cast<int>(high), static_cast<int>(low));
 }
+
+STRF_DEVICE uint32_t low_word(double x) { return static_cast<uint32_t>(__double2loint(x)); }
+STRF_DEVICE uint32_t high_word(double x) { return static_cast<uint32_t>(__double2hiint(x)); }
 
 STRF_DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 STRF_DEVICE double fused_multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }

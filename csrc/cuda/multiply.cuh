@@ -1,0 +1,474 @@
+// Y = X (P_1 + ... + P_P), and with other statistics dX = G (P_1 + ... + P_P)^T + W^T dR.
+//
+// A block makes a strip of output positions j for every channel and frame. It first builds the strip of the summed mask
+// in shared memory, [strip][i] with i contracted, a chunk of i at a time; then it multiplies: each warp holds 32
+// positions by kHeld panels of 64 channels of a frame, and panels of X come through two stages. The strip serves all
+// frames and channels. With all positions in one chunk it is built once; otherwise once for each group of panels.
+//
+//   own statistics      the soft-max of row j over i, done here: the whole row is in registers        forward, one chunk
+//   of the row          P[i, j] from the given maximum[j] and normalizer[j]                           forward, chunks
+//   of the column       P[j, i] from the given maximum[i] and normalizer[i]                           backward
+//
+// In the backward pass W^T dR is a further stretch of the contraction: dR goes on where the strip ends, W where X does.
+#ifndef STRF_MULTIPLY_CUH
+#define STRF_MULTIPLY_CUH
+
+#include "columns.cuh"
+
+namespace strf {
+
+enum MaskStatistics { kOwn, kOfRow, kOfColumn };
+
+// How much of a strip a warp builds and holds. Whole: all positions in one chunk, so that accumulators and logits are
+// not needed at the same time.
+template <class Type, bool kWhole>
+struct MultiplyTiles;
+template <bool kWhole>
+struct MultiplyTiles<BFloat16, kWhole> {
+  static constexpr int kBuilt = kWhole ? 2 : 1;  // blocks of i
+  static constexpr int kHeld = 2;                // panels, at most
+};
+template <bool kWhole>
+struct MultiplyTiles<Float16, kWhole> : MultiplyTiles<BFloat16, kWhole> {};
+template <>
+struct MultiplyTiles<Float32, false> {
+  static constexpr int kBuilt = 2, kHeld = 1;
+};
+template <>
+struct MultiplyTiles<Float64, false> {
+  static constexpr int kBuilt = 1, kHeld = 1;
+};
+
+template <class Type, bool kWhole>
+struct Multiply {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+  using Operand = typename Type::Operand;
+  using Tiles = MultiplyTiles<Type, kWhole>;
+
+  static constexpr int kThreads = 256, kBlocks = 1;
+  static constexpr int kWarps = kThreads / kWarp;
+  static constexpr int kRows = 32;                                      // positions of a warp, and of one building step
+  static constexpr int kChunk = kWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i in shared memory
+  static constexpr int kChannelTiles = kPanel / 8;
+  static constexpr int kPassPositions = Type::kBlock < kRows ? Type::kBlock : kRows;  // stored at a time by a warp
+
+  struct Params {
+    Shape shape;
+    int strip;                   // positions: 32, 64 or 128
+    int held;                    // panels of a warp: 1 to kHeld
+    const Storage *x, *weight;   // x or grad_y; weight [all_reduced][channels], for the backward pass alone
+    Storage* y;
+    int x_width, y_width, weight_width;  // bytes that an access may take
+    const Storage* pooled;               // T [batch][paths][padded_positions][position_pitch]
+    MaskStatistics statistics;
+    Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
+    const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
+    const Storage* reduced_grad;    // dR [batch][frames][N][all_pitch], or null
+  };
+
+  // Pieces of shared memory.
+  static STRF_SHARED int chunk_blocks(int positions) {
+    const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
+    return blocks < most ? blocks : most;
+  }
+  // An odd number of blocks, so that two rows of 64 bytes that are read at once lie in different banks.
+  static STRF_SHARED int strip_pitch(int positions) { return (chunk_blocks(positions) | 1) * Type::kBlock; }
+  static STRF_SHARED int tile_panels(int strip, int held) { return kWarps / (strip / kRows) * held; }
+  static STRF_SHARED int64_t strip_bytes(int strip, int positions) {
+    return int64_t(strip) * strip_pitch(positions) * sizeof(Storage);
+  }
+  // Two stages; as much as all warps need to turn their results round.
+  static STRF_SHARED int stages_bytes(int strip, int held) {
+    const int both = 2 * tile_panels(strip, held), turning = kWarps;
+    return (both > turning ? both : turning) * kPanelBytes;
+  }
+  static int64_t shared_bytes(int strip, int held, int positions) {
+    return strip_bytes(strip, positions) + stages_bytes(strip, held);
+  }
+  static STRF_SHARED int strips(const Params& params) {
+    return (params.shape.positions + params.strip - 1) / params.strip;
+  }
+
+  static STRF_DEVICE void run(const Params& params) { Block(params).run(); }
+
+ private:
+  struct Block {
+    const Params& params;
+    const Shape& shape;
+    int64_t sample;
+    int first;                       // position of the strip
+    Storage* strip;                  // [params.strip][pitch]
+    uint8_t* stages;                 // two of tile_panels panels each
+    int pitch, frame_panels, panels, row_warps;
+    int stage_panels, stage_bytes;
+    int step = 0;  // stages used so far: where the next one is
+
+    STRF_DEVICE explicit Block(const Params& params) : params(params), shape(params.shape) {
+      sample = block_index() / strips(params);
+      first = static_cast<int>(block_index() % strips(params)) * params.strip;
+      pitch = strip_pitch(shape.positions);
+      uint8_t* shared = shared_memory();
+      strip = reinterpret_cast<Storage*>(shared);
+      stages = shared + strip_bytes(params.strip, shape.positions);
+      stage_panels = tile_panels(params.strip, params.held);
+      stage_bytes = stage_panels * kPanelBytes;
+      frame_panels = (shape.channels + kPanel - 1) / kPanel;
+      panels = shape.frames * frame_panels;
+      row_warps = params.strip / kRows;
+    }
+
+    STRF_DEVICE void run() {
+      const int chunk = chunk_blocks(shape.positions) * Type::kBlock;
+      if constexpr (kWhole) {
+        build(0, chunk);
+        sync_threads();  // the stages, by which the warps exchanged their statistics, are free
+      }
+      for (int tile = 0; tile < panels; tile += stage_panels) {
+        Wide acc[Tiles::kHeld][2][kChannelTiles][4] = {};
+        for (int i = 0; i < shape.positions; i += chunk) {
+          if (!kWhole && (tile == 0 || chunk < shape.positions)) {
+            sync_threads();  // the strip is no longer read
+            build(i, chunk);
+          }
+          contract(tile, i, smaller(chunk, shape.positions - i), acc);
+        }
+        store(tile, acc);
+      }
+    }
+
+    // ---- The strip of the mask ----
+
+    STRF_DEVICE void build(int chunk_first, int chunk) {
+      for (int row = 0; row < params.strip; row += kRows) {
+        Wide mask[Tiles::kBuilt][2][Type::kTiles][4] = {};
+        for (int path = 0; path < shape.paths; ++path) add_mask(path, first + row, chunk_first, chunk, mask);
+        const int group = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b) {
+          const int block = (b * kWarps + warp_index()) * Type::kBlock;
+          if (block >= chunk) break;
+#pragma unroll
+          for (int m = 0; m < 2; ++m)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              Wide values[Type::kPiece];
+#pragma unroll
+              for (int v = 0; v < Type::kPiece; ++v) values[v] = mask[b][m][v / 2][2 * half + v % 2];
+              *reinterpret_cast<Piece*>(strip + (row + 16 * m + 8 * half + group) * pitch + block + t * Type::kPiece) =
+                  Type::pack(values);
+            }
+        }
+      }
+    }
+
+    // mask += P of one path, for kRows positions from `row` on.
+    STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk,
+                              Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) {
+      const int64_t path_index = sample * shape.paths + path;
+      const Storage* pooled = params.pooled + path_index * shape.pooled_size();
+      Logits<Type> s[Tiles::kBuilt][2] = {};
+#pragma unroll
+      for (int b = 0; b < Tiles::kBuilt; ++b) {
+        const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+        if (block >= chunk) break;
+        // Rows and columns beyond N are zeros up to padded_positions; a strip may reach beyond that.
+        if (i < shape.padded_positions && row < shape.padded_positions)
+          add_logits<Type, 2>(shape, shape.split[path], pooled + int64_t(row) * shape.position_pitch,
+                              pooled + int64_t(i) * shape.position_pitch, s[b]);
+        if (i + Type::kBlock > shape.positions) {
+#pragma unroll
+          for (int m = 0; m < 2; ++m) erase_columns<Type>(shape.scale, shape.positions - i, s[b][m]);
+        }
+      }
+      if (kWhole && params.statistics == kOwn)
+        add_with_own_statistics(path_index, row, chunk, s, mask);
+      else if (params.statistics == kOfColumn)
+        add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
+      else
+        add_with_row_statistics(path_index, row, s, mask);
+    }
+
+    STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, int chunk,
+                                             Logits<Type> (&s)[Tiles::kBuilt][2],
+                                             Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) {
+      const Wide scale = static_cast<Wide>(shape.scale);
+      const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = warp_index();
+      Wide* exchanged_max = reinterpret_cast<Wide*>(stages);  // [kWarps][kRows]
+      Wide* exchanged_sum = exchanged_max + kWarps * kRows;
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          Wide top = -Wide(INFINITY);
+#pragma unroll
+          for (int b = 0; b < Tiles::kBuilt; ++b) {
+            if ((b * kWarps + warp) * Type::kBlock >= chunk) break;
+#pragma unroll
+            for (int u = 0; u < Type::kTiles; ++u)
+              top = larger(top, larger(s[b][m][u][2 * half] * scale, s[b][m][u][2 * half + 1] * scale));
+          }
+          top = larger(top, shuffle_xor(top, 1));
+          top = larger(top, shuffle_xor(top, 2));
+          if (t == 0) exchanged_max[warp * kRows + 16 * m + 8 * half + group] = top;
+        }
+      sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
+      Wide maximum[2][2];
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int place = 16 * m + 8 * half + group;
+          Wide top = exchanged_max[place];
+#pragma unroll
+          for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kRows + place]);
+          maximum[m][half] = top;
+          Wide sum = 0;
+#pragma unroll
+          for (int b = 0; b < Tiles::kBuilt; ++b) {
+            if ((b * kWarps + warp) * Type::kBlock >= chunk) break;
+#pragma unroll
+            for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+              for (int v = 2 * half; v < 2 * half + 2; ++v) {
+                s[b][m][u][v] = exp2_fast(fused_multiply_add(s[b][m][u][v], scale, -top));
+                sum += s[b][m][u][v];
+              }
+          }
+          sum += shuffle_xor(sum, 1);
+          sum += shuffle_xor(sum, 2);
+          if (t == 0) exchanged_sum[warp * kRows + place] = sum;
+        }
+      sync_threads();  // every warp's sums are there; the maxima are no longer read
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int place = 16 * m + 8 * half + group, j = row + place;
+          Wide sum = 0;
+#pragma unroll
+          for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kRows + place];
+          const Wide normalizer = Wide(1) / sum;
+          if (warp == 0 && t == 0 && j < shape.positions) {
+            params.maximum[path_index * shape.positions + j] = maximum[m][half];
+            params.normalizer[path_index * shape.positions + j] = normalizer;
+          }
+#pragma unroll
+          for (int b = 0; b < Tiles::kBuilt; ++b)
+#pragma unroll
+            for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+              for (int v = 2 * half; v < 2 * half + 2; ++v) mask[b][m][u][v] += s[b][m][u][v] * normalizer;
+        }
+    }
+
+    STRF_DEVICE void add_with_row_statistics(int64_t path_index, int row, const Logits<Type> (&s)[Tiles::kBuilt][2],
+                                             Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) const {
+      const Wide scale = static_cast<Wide>(shape.scale);
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int j = smaller(row + 16 * m + 8 * half + lane_index() / 4, shape.positions - 1);
+          const Wide maximum = params.maximum[path_index * shape.positions + j];
+          const Wide normalizer = params.normalizer[path_index * shape.positions + j];
+#pragma unroll
+          for (int b = 0; b < Tiles::kBuilt; ++b)
+#pragma unroll
+            for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+              for (int v = 2 * half; v < 2 * half + 2; ++v)
+                mask[b][m][u][v] += exp2_fast(fused_multiply_add(s[b][m][u][v], scale, -maximum)) * normalizer;
+        }
+    }
+
+    STRF_DEVICE void add_with_column_statistics(int64_t path_index, int chunk_first, int chunk,
+                                                const Logits<Type> (&s)[Tiles::kBuilt][2],
+                                                Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) const {
+      const Wide scale = static_cast<Wide>(shape.scale);
+#pragma unroll
+      for (int b = 0; b < Tiles::kBuilt; ++b) {
+        const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+        if (block >= chunk || i >= shape.padded_positions) break;
+        const Wide* statistics = params.column_statistics + path_index * kStatistics * shape.padded_positions + i +
+                                 lane_index() % 4 * Type::kPiece;
+        Wide maximum[Type::kPiece], normalizer[Type::kPiece];
+        load_wide<Type>(statistics + kMaximum * shape.padded_positions, maximum);
+        load_wide<Type>(statistics + kNormalizer * shape.padded_positions, normalizer);
+#pragma unroll
+        for (int m = 0; m < 2; ++m)
+#pragma unroll
+          for (int v = 0; v < Type::kPiece; ++v)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              const Wide logit = s[b][m][v / 2][2 * half + v % 2];
+              mask[b][m][v / 2][2 * half + v % 2] +=
+                  exp2_fast(fused_multiply_add(logit, scale, -maximum[v])) * normalizer[v];
+            }
+      }
+    }
+
+    // ---- The multiplication ----
+
+    // acc += strip X over `count` positions from `first_position` on, and after the last of them the further stretch.
+    STRF_DEVICE void contract(int tile, int first_position, int count, Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) {
+      const int blocks = (count + Type::kBlock - 1) / Type::kBlock;
+      const bool last = first_position + count == shape.positions;
+      const int further = last && params.reduced_grad ? shape.all_pitch / Type::kBlock : 0;
+      const auto issue = [&](int block) {
+        uint8_t* stage = stages + (step + block) % 2 * stage_bytes;
+        if (block < blocks)
+          copy_x(tile, first_position + block * Type::kBlock, stage);
+        else
+          copy_weight(tile, (block - blocks) * Type::kBlock, stage);
+        copy_commit();
+      };
+      issue(0);
+      for (int block = 0; block < blocks + further; ++block) {
+        copy_wait<0>();
+        sync_threads();  // the block's stage is there, as the strip is, and the other stage is no longer read
+        if (block + 1 < blocks + further) issue(block + 1);
+        const uint8_t* stage = stages + (step + block) % 2 * stage_bytes;
+        if (block < blocks)
+          multiply_strip(block * Type::kBlock, stage, acc);
+        else
+          multiply_further(tile, (block - blocks) * Type::kBlock, stage, acc);
+      }
+      step += blocks + further;
+    }
+
+    STRF_DEVICE void copy_x(int tile, int position, uint8_t* stage) const {
+      for (int panel = 0; panel < stage_panels && tile + panel < panels; ++panel) {
+        const int frame = (tile + panel) / frame_panels, channel = (tile + panel) % frame_panels * kPanel;
+        const Matrix<Type> matrix =
+            channels_by_positions<Type>(shape, params.x + sample * shape.sample_size(), frame, params.x_width);
+        copy_panel<Type>(stage + panel * kPanelBytes, matrix, channel, shape.channels, position, shape.positions,
+                         thread_index(), kThreads);
+      }
+    }
+
+    STRF_DEVICE void copy_weight(int tile, int row, uint8_t* stage) const {
+      const Matrix<Type> matrix{params.weight, shape.channels, false, params.weight_width};
+      for (int panel = 0; panel < stage_panels && tile + panel < panels; ++panel)
+        copy_panel<Type>(stage + panel * kPanelBytes, matrix, (tile + panel) % frame_panels * kPanel, shape.channels,
+                         row, shape.all_reduced, thread_index(), kThreads);
+    }
+
+    STRF_DEVICE int warp_row() const { return warp_index() % row_warps * kRows; }
+    STRF_DEVICE int warp_panel(int held) const { return warp_index() / row_warps * params.held + held; }
+
+    STRF_DEVICE void multiply_strip(int k, const uint8_t* stage, Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) const {
+      const int group = lane_index() / 4, t = lane_index() % 4;
+      const Storage* rows = strip + (warp_row() + group) * pitch + k + t * Type::kPiece;
+      Operand low[2], high[2];
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        low[m] = Type::prepare(load_shared(rows + 16 * m * pitch), shape.exact);
+        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * pitch), shape.exact);
+      }
+#pragma unroll
+      for (int held = 0; held < Tiles::kHeld; ++held) {
+        if (held >= params.held) break;
+        multiply_panel(stage + warp_panel(held) * kPanelBytes, !shape.channels_last, low, high, acc[held]);
+      }
+    }
+
+    STRF_DEVICE void multiply_further(int tile, int k, const uint8_t* stage,
+                                      Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) const {
+      const int group = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+      for (int held = 0; held < Tiles::kHeld; ++held) {
+        if (held >= params.held) break;
+        const int frame = smaller((tile + warp_panel(held)) / frame_panels, shape.frames - 1);
+        const Storage* reduced = params.reduced_grad + (sample * shape.frames + frame) * shape.reduced_size() + k +
+                                 t * Type::kPiece;
+        const auto operand = [&](int row) {
+          const int j = smaller(first + warp_row() + row + group, shape.positions - 1);
+          return Type::prepare(load_global(reduced + int64_t(j) * shape.all_pitch), shape.exact);
+        };
+        const Operand low[2] = {operand(0), operand(16)}, high[2] = {operand(8), operand(24)};
+        multiply_panel(stage + warp_panel(held) * kPanelBytes, false, low, high, acc[held]);
+      }
+    }
+
+    STRF_DEVICE void multiply_panel(const uint8_t* panel, bool k_contiguous, const Operand (&low)[2],
+                                    const Operand (&high)[2], Wide (&acc)[2][kChannelTiles][4]) const {
+#pragma unroll
+      for (int n = 0; n < kChannelTiles; ++n) {
+        const Operand column = Type::prepare(tile_piece<Type>(panel, k_contiguous, 8 * n), shape.exact);
+#pragma unroll
+        for (int m = 0; m < 2; ++m) Type::multiply(acc[m][n], low[m], high[m], column, shape.exact);
+      }
+    }
+
+    // ---- The result ----
+
+    // Each warp turns its results round in 4 KB of the stages, kPassPositions positions at a time: rows of channels or
+    // of positions, as y lies in memory.
+    STRF_DEVICE void store(int tile, const Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) {
+      sync_threads();  // the stages are no longer read
+      uint8_t* turned = stages + warp_index() * kPanelBytes;
+#pragma unroll
+      for (int held = 0; held < Tiles::kHeld; ++held) {
+        if (held >= params.held) break;
+#pragma unroll
+        for (int pass = 0; pass < kRows / kPassPositions; ++pass) {
+          turn(pass, turned, acc[held]);
+          sync_warp();
+          const int panel = tile + warp_panel(held);
+          if (panel < panels) store_turned(panel, first + warp_row() + pass * kPassPositions, turned);
+          sync_warp();
+        }
+      }
+      sync_threads();  // the stages may be filled again
+    }
+
+    // Where element `at` of row `row` of the 4 KB lies; rows of kPassPositions or of kPanel elements.
+    STRF_DEVICE Storage* turned_element(uint8_t* turned, int row, int at) const {
+      const int row_bytes = (shape.channels_last ? kPanel : kPassPositions) * static_cast<int>(sizeof(Storage));
+      const int chunks = row_bytes / kPieceBytes, within = at % Type::kPiece;
+      const int chunk = at / Type::kPiece ^ (shape.channels_last ? row : row >> 1) % (chunks < 8 ? chunks : 8);
+      return reinterpret_cast<Storage*>(turned + row * row_bytes + chunk * kPieceBytes) + within;
+    }
+
+    STRF_DEVICE void turn(int pass, uint8_t* turned, const Wide (&acc)[2][kChannelTiles][4]) const {
+      const int group = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int position = 16 * m + 8 * half - pass * kPassPositions;
+          if (position < 0 || position >= kPassPositions) continue;
+#pragma unroll
+          for (int n = 0; n < kChannelTiles; ++n)
+#pragma unroll
+            for (int v = 0; v < 2; ++v) {
+              const int channel = 8 * n + 2 * t + v;
+              Storage* to = shape.channels_last ? turned_element(turned, position + group, channel)
+                                                : turned_element(turned, channel, position + group);
+              Type::store(to, acc[m][n][2 * half + v]);
+            }
+        }
+    }
+
+    STRF_DEVICE void store_turned(int panel, int position, uint8_t* turned) const {
+      const int frame = panel / frame_panels, channel = panel % frame_panels * kPanel;
+      Storage* y = params.y + sample * shape.sample_size() + shape.frame_offset(frame);
+      constexpr int kPieces = kPanelBytes / kPieceBytes;
+#pragma unroll 4
+      for (int index = lane_index(); index < kPieces; index += kWarp) {
+        const int row_pieces = (shape.channels_last ? kPanel : kPassPositions) / Type::kPiece;
+        const int row = index / row_pieces, at = index % row_pieces * Type::kPiece;
+        const Piece piece = load_shared(turned_element(turned, row, at));
+        const int j = position + (shape.channels_last ? row : at), c = channel + (shape.channels_last ? at : row);
+        if (j >= shape.positions || c >= shape.channels) continue;
+        Storage* to = y + c * shape.channel_stride() + j * shape.position_stride();
+        store_piece<Type>(to, piece, shape.channels_last ? shape.channels - c : shape.positions - j, params.y_width);
+      }
+    }
+  };
+};
+
+}  // namespace strf
+
+#endif

@@ -1,0 +1,189 @@
+// C = A B for many pairs of matrices, with both operands' layout chosen at run time: the channel reduction R = W x, the
+// masks' gradient X^T G and the weights' gradient dR x^T.
+//
+// A block computes a tile of kSide x kSide. Panels of A and B come through three stages of shared memory. The
+// contraction runs over segments (frames of samples, mostly), and within each over k.
+#ifndef STRF_PRODUCT_CUH
+#define STRF_PRODUCT_CUH
+
+#include "shape.cuh"
+
+namespace strf {
+
+// One operand in all segments: that of sample s and frame f begins s * sample_stride + f * frame_stride further on.
+template <class Type>
+struct Operands {
+  Matrix<Type> first;
+  int64_t sample_stride, frame_stride;
+};
+
+template <class Type, int kSide>
+struct Product {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+
+  static constexpr int kWarpsAcross = kSide / 32;                   // a warp computes kSide / 2 rows by 32 columns
+  static constexpr int kThreads = 2 * kWarpsAcross * kWarp, kBlocks = kSide == 128 ? 1 : 2;
+  static constexpr int kGroups = kSide / 32;                        // of 16 rows
+  static constexpr int kStages = 3;
+  static constexpr int kPanels = kSide / kPanel;                    // of each operand in a stage
+  static constexpr int kStageBytes = 2 * kPanels * kPanelBytes;
+  static constexpr int kTilePitch = kSide + 2 * Type::kPiece;       // of the result in shared memory
+  static constexpr int kTileBytes = kSide * kTilePitch * sizeof(Storage);
+  static constexpr int kSharedBytes =
+      kStages * kStageBytes > kTileBytes ? kStages * kStageBytes : kTileBytes;
+
+  struct Params {
+    Operands<Type> a, b;
+    int rows, columns;       // of C that exist in A and B
+    int k;                   // contracted in a segment
+    int64_t segments;        // in all
+    int64_t products;        // C's; product p contracts segments p * segments / products to (p + 1) * ...
+    int frames;              // segments of a sample
+    bool exact;
+    int padded_columns;      // of C: zeros are written from `columns` on; a multiple of a block
+    int64_t result_size;     // elements from one C to the next
+    Storage* result;         // C [rows][padded_columns], or null
+    Storage* transposed;     // C^T [columns][padded_columns], or null: then C is square
+    Wide* wide_result;       // C [rows][columns] without rounding, or null
+  };
+
+  static int64_t tiles(int64_t rows, int64_t columns) {
+    return ((rows + kSide - 1) / kSide) * ((columns + kSide - 1) / kSide);
+  }
+  static int64_t blocks(const Params& params) { return params.products * tiles(params.rows, params.padded_columns); }
+
+  static STRF_DEVICE void run(const Params& params) {
+    const int across = (params.padded_columns + kSide - 1) / kSide, down = (params.rows + kSide - 1) / kSide;
+    const int64_t product = block_index() / (across * down);
+    const int tile = static_cast<int>(block_index() % (across * down));
+    const int row = tile / across * kSide, column = tile % across * kSide;
+    uint8_t* shared = shared_memory();
+
+    Wide acc[kGroups][4][4] = {};
+    contract(params, product, row, column, shared, acc);
+    if (params.wide_result)
+      store_wide(params, product, row, column, acc);
+    else
+      store(params, product, row, column, reinterpret_cast<Storage*>(shared), acc);
+  }
+
+ private:
+  static STRF_DEVICE int warp_row() { return warp_index() / kWarpsAcross * (kSide / 2); }
+  static STRF_DEVICE int warp_column() { return warp_index() % kWarpsAcross * 32; }
+
+  static STRF_DEVICE void contract(const Params& params, int64_t product, int row, int column, uint8_t* shared,
+                                   Wide (&acc)[kGroups][4][4]) {
+    const int64_t begin = product * params.segments / params.products;
+    const int64_t end = (product + 1) * params.segments / params.products;
+    const int segment_steps = (params.k + Type::kBlock - 1) / Type::kBlock;
+    const int64_t steps = (end - begin) * segment_steps;
+
+    const auto issue = [&](int64_t step) {
+      if (step < steps) {
+        const int64_t segment = begin + step / segment_steps;
+        const int k = static_cast<int>(step % segment_steps) * Type::kBlock;
+        uint8_t* stage = shared + step % kStages * kStageBytes;
+        copy(params.a, params, segment, row, params.rows, k, stage);
+        copy(params.b, params, segment, column, params.columns, k, stage + kPanels * kPanelBytes);
+      }
+      copy_commit();
+    };
+    issue(0);
+    issue(1);
+    for (int64_t step = 0; step < steps; ++step) {
+      copy_wait<1>();
+      sync_threads();  // the step's stage is there, and the stage before it is no longer read
+      issue(step + 2);
+      multiply_stage(params, shared + step % kStages * kStageBytes, acc);
+    }
+    copy_wait<0>();
+    sync_threads();  // the stages are free
+  }
+
+  static STRF_DEVICE void copy(const Operands<Type>& operand, const Params& params, int64_t segment, int outer,
+                               int outer_count, int k, uint8_t* stage) {
+    Matrix<Type> matrix = operand.first;
+    matrix.base += segment / params.frames * operand.sample_stride + segment % params.frames * operand.frame_stride;
+#pragma unroll
+    for (int panel = 0; panel < kPanels; ++panel)
+      copy_panel<Type>(stage + panel * kPanelBytes, matrix, outer + panel * kPanel, outer_count, k, params.k,
+                       thread_index(), kThreads);
+  }
+
+  static STRF_DEVICE Piece piece(const uint8_t* panels, bool k_contiguous, int outer) {
+    return tile_piece<Type>(panels + outer / kPanel * kPanelBytes, k_contiguous, outer % kPanel);
+  }
+
+  static STRF_DEVICE void multiply_stage(const Params& params, const uint8_t* stage, Wide (&acc)[kGroups][4][4]) {
+    using Operand = typename Type::Operand;
+    const bool a_by_k = params.a.first.k_contiguous, b_by_k = params.b.first.k_contiguous;
+    Operand low[kGroups], high[kGroups];
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m) {
+      low[m] = Type::prepare(piece(stage, a_by_k, warp_row() + 16 * m), params.exact);
+      high[m] = Type::prepare(piece(stage, a_by_k, warp_row() + 16 * m + 8), params.exact);
+    }
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const Operand column =
+          Type::prepare(piece(stage + kPanels * kPanelBytes, b_by_k, warp_column() + 8 * n), params.exact);
+#pragma unroll
+      for (int m = 0; m < kGroups; ++m) Type::multiply(acc[m][n], low[m], high[m], column, params.exact);
+    }
+  }
+
+  // visit(row, column, first value, second value) for every pair of neighbours that the lane holds of the tile.
+  template <class Visit>
+  static STRF_DEVICE void for_pairs(const Wide (&acc)[kGroups][4][4], const Visit& visit) {
+    const int group = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int n = 0; n < 4; ++n)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          visit(warp_row() + 16 * m + 8 * half + group, warp_column() + 8 * n + 2 * t, acc[m][n][2 * half],
+                acc[m][n][2 * half + 1]);
+  }
+
+  static STRF_DEVICE void store_wide(const Params& params, int64_t product, int row, int column,
+                                     const Wide (&acc)[kGroups][4][4]) {
+    Wide* result = params.wide_result + product * params.result_size;
+    for_pairs(acc, [&](int i, int j, Wide first, Wide second) {
+      if (row + i >= params.rows) return;
+      Wide* to = result + int64_t(row + i) * params.columns + column + j;
+      if (column + j < params.columns) to[0] = first;
+      if (column + j + 1 < params.columns) to[1] = second;
+    });
+  }
+
+  // Through shared memory, so that rows of C and of C^T leave in pieces.
+  static STRF_DEVICE void store(const Params& params, int64_t product, int row, int column, Storage* tile,
+                                const Wide (&acc)[kGroups][4][4]) {
+    for_pairs(acc, [&](int i, int j, Wide first, Wide second) {
+      Type::store(tile + i * kTilePitch + j, first);
+      Type::store(tile + i * kTilePitch + j + 1, second);
+    });
+    sync_threads();
+    constexpr int kRowPieces = kSide / Type::kPiece;
+    for (int index = thread_index(); index < kSide * kRowPieces; index += kThreads) {
+      const int along = index / kRowPieces, at = index % kRowPieces * Type::kPiece;
+      if (row + along < params.rows && column + at < params.padded_columns)
+        *reinterpret_cast<Piece*>(params.result + product * params.result_size +
+                                  int64_t(row + along) * params.padded_columns + column + at) =
+            load_shared(tile + along * kTilePitch + at);
+      if (params.transposed && column + along < params.columns && row + at < params.padded_columns) {
+        Wide values[Type::kPiece];
+#pragma unroll
+        for (int i = 0; i < Type::kPiece; ++i) values[i] = Type::load(tile + (at + i) * kTilePitch + along);
+        *reinterpret_cast<Piece*>(params.transposed + product * params.result_size +
+                                  int64_t(column + along) * params.padded_columns + row + at) = Type::pack(values);
+      }
+    }
+  }
+};
+
+}  // namespace strf
+
+#endif

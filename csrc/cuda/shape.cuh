@@ -1,0 +1,52 @@
+// The sizes of a problem and of the arrays in the workspace, as the kernels see them.
+#ifndef STRF_SHAPE_CUH
+#define STRF_SHAPE_CUH
+
+#include "../strf.h"
+#include "panel.cuh"
+
+namespace strf {
+
+// One sample's sizes; every product of them that is an index within a sample is below 2^31.
+struct Shape {
+  int channels, frames, height, width;
+  int reduced, paths;
+  int positions;         // N
+  int padded_positions;  // to a multiple of 64: rows or columns of the workspace's arrays
+  int rows;              // E, of T_k; row t * reduced + r
+  int row_pitch;         // E padded to a block: one position of T_k
+  int wide_rows;         // E padded to a multiple of 32: one position of T_k's gradient, and rows of T_k transposed
+  int all_reduced;       // paths * reduced, one position of R
+  int all_pitch;         // that padded to a block
+  bool split[STRF_MAX_PATHS];  // an average that a half type would round: kept as a sum of two, each row_pitch long
+  int position_pitch;          // row_pitch, or twice that where any path is split
+  bool channels_last;
+  bool exact;    // float32 products as good as float32's
+  double scale;  // temperature * log2(e), not 0
+
+  // Elements from one path of T_k to the next, and of its transposed copy.
+  STRF_SHARED int64_t pooled_size() const { return int64_t(padded_positions) * position_pitch; }
+  STRF_SHARED int64_t transposed_size() const { return int64_t(wide_rows) * padded_positions; }
+  STRF_SHARED int64_t gradient_size() const { return int64_t(positions) * wide_rows; }
+  STRF_SHARED int64_t reduced_size() const { return int64_t(positions) * all_pitch; }  // R of one frame
+  STRF_SHARED int64_t sample_size() const { return int64_t(channels) * frames * positions; }
+  STRF_SHARED int64_t frame_offset(int frame) const {
+    return int64_t(frame) * positions * (channels_last ? channels : 1);
+  }
+  STRF_SHARED int64_t channel_stride() const { return channels_last ? 1 : int64_t(frames) * positions; }
+  STRF_SHARED int64_t position_stride() const { return channels_last ? channels : 1; }
+};
+
+// A frame of x or y seen from its channels (outer index) with positions contracted.
+template <class Type>
+STRF_DEVICE Matrix<Type> channels_by_positions(const Shape& shape, const typename Type::Storage* sample, int frame,
+                                               int width) {
+  return {sample + shape.frame_offset(frame), shape.channels_last ? shape.position_stride() : shape.channel_stride(),
+          !shape.channels_last, width};
+}
+
+STRF_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
+
+}  // namespace strf
+
+#endif

@@ -1,0 +1,184 @@
+// The four element types, and the one step that all matrix products here are made of.
+//
+// A product contracts over k in blocks of 64 bytes. Each of the 4 lanes that share a row of the tensor cores' operands
+// holds one piece of 16 bytes of it: lane % 4 = t holds elements t * kPiece to (t + 1) * kPiece - 1. The tensor cores
+// would have it otherwise, t holding every fourth pair of elements; but the order in which a sum is taken is free as
+// long as both operands have the same, and so each operand comes by plain 16-byte loads, from global memory as well.
+//
+// A result of 16 rows by a block of columns lies in kTiles tiles of 8 columns. Where the columns are contracted next,
+// they are put in block order: column 2 t + s of tile u is element t * kPiece + 2 u + s of the block, and so a lane's
+// results are a piece as they stand.
+#ifndef STRF_TYPES_CUH
+#define STRF_TYPES_CUH
+
+#include <hardware.cuh>
+
+namespace strf {
+
+constexpr int kBlockBytes = 64;
+constexpr int kPieceBytes = 16;
+constexpr int kWarp = 32;
+
+STRF_DEVICE int lane_index() { return thread_index() % kWarp; }
+STRF_DEVICE int warp_index() { return thread_index() / kWarp; }
+
+// What follows from the size of an element.
+template <class Storage_, class Wide_>
+struct Sizes {
+  using Storage = Storage_;  // as it lies in memory
+  using Wide = Wide_;        // what sums and the soft-max are in
+  static constexpr int kPiece = kPieceBytes / sizeof(Storage);
+  static constexpr int kBlock = kBlockBytes / sizeof(Storage);
+  static constexpr int kTiles = kBlock / 8;
+};
+
+// The element of a block that column `group` of tile `tile` is, in block order.
+template <class Type>
+STRF_DEVICE int in_block_order(int tile, int group) {
+  return (group >> 1) * Type::kPiece + 2 * tile + (group & 1);
+}
+
+// BFloat16 and Float16 differ in conversions and in the instruction.
+template <class Half>
+struct HalfType : Sizes<uint16_t, float> {
+  using Operand = Piece;
+
+  static STRF_DEVICE float load(const uint16_t* from) { return Half::widen(*from); }
+  static STRF_DEVICE void store(uint16_t* to, float value) { *to = static_cast<uint16_t>(Half::narrow(value, 0.0f)); }
+
+  static STRF_DEVICE void unpack(const Piece& piece, float (&values)[8]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      values[2 * i] = Half::widen(static_cast<uint16_t>(piece.word[i]));
+      values[2 * i + 1] = Half::widen(static_cast<uint16_t>(piece.word[i] >> 16));
+    }
+  }
+  static STRF_DEVICE Piece pack(const float (&values)[8]) {
+    Piece piece;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) piece.word[i] = Half::narrow(values[2 * i], values[2 * i + 1]);
+    return piece;
+  }
+
+  static STRF_DEVICE Operand prepare(const Piece& piece, bool) { return piece; }
+
+  // acc += the 16 rows that `low` (rows 0 to 7) and `high` belong to, times 8 columns, over one block of k.
+  static STRF_DEVICE void multiply(float (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
+                                   bool) {
+#pragma unroll
+    for (int i = 0; i < 4; i += 2)
+      Half::mma(acc, low.word[i], high.word[i], low.word[i + 1], high.word[i + 1], column.word[i], column.word[i + 1]);
+  }
+};
+
+struct BFloat16 : HalfType<BFloat16> {
+  static STRF_DEVICE float widen(uint16_t bits) { return from_bfloat16(bits); }
+  static STRF_DEVICE uint32_t narrow(float low, float high) { return pack_bfloat16(low, high); }
+  static STRF_DEVICE void mma(float (&acc)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                              uint32_t b1) {
+    mma_bfloat16(acc, a0, a1, a2, a3, b0, b1);
+  }
+};
+
+struct Float16 : HalfType<Float16> {
+  static STRF_DEVICE float widen(uint16_t bits) { return from_float16(bits); }
+  static STRF_DEVICE uint32_t narrow(float low, float high) { return pack_float16(low, high); }
+  static STRF_DEVICE void mma(float (&acc)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                              uint32_t b1) {
+    mma_float16(acc, a0, a1, a2, a3, b0, b1);
+  }
+};
+
+// On the tensor cores in TF32. `exact` adds what the rounding of the operands left out, in two more products, so that
+// the result is about as good as float32's: x = big + small with 22 bits together. Sums of one block are added to the
+// accumulator by ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
+struct Float32 : Sizes<float, float> {
+  struct Operand {
+    uint32_t big[4], small[4];
+  };
+
+  static STRF_DEVICE float load(const float* from) { return *from; }
+  static STRF_DEVICE void store(float* to, float value) { *to = value; }
+
+  static STRF_DEVICE void unpack(const Piece& piece, float (&values)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) values[i] = float_of(piece.word[i]);
+  }
+  static STRF_DEVICE Piece pack(const float (&values)[4]) {
+    Piece piece;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) piece.word[i] = bits_of(values[i]);
+    return piece;
+  }
+
+  static STRF_DEVICE Operand prepare(const Piece& piece, bool exact) {
+    Operand operand;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float value = float_of(piece.word[i]);
+      operand.big[i] = to_tf32(value);
+      const float rest = value - float_of(operand.big[i]);
+      operand.small[i] = exact && rest == rest ? to_tf32(rest) : 0;  // infinity has a rest of NaN
+    }
+    return operand;
+  }
+
+  static STRF_DEVICE void multiply(float (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
+                                   bool exact) {
+    float sum[4] = {};
+    if (exact) {
+      step(sum, low.small, high.small, column.big);
+      step(sum, low.big, high.big, column.small);
+    }
+    step(sum, low.big, high.big, column.big);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) acc[i] += sum[i];
+  }
+
+ private:
+  static STRF_DEVICE void step(float (&sum)[4], const uint32_t (&low)[4], const uint32_t (&high)[4],
+                               const uint32_t (&column)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) mma_tf32(sum, low[i], high[i], low[i + 1], high[i + 1], column[i], column[i + 1]);
+  }
+};
+
+struct Float64 : Sizes<double, double> {
+  using Operand = Piece;
+
+  static STRF_DEVICE double load(const double* from) { return *from; }
+  static STRF_DEVICE void store(double* to, double value) { *to = value; }
+
+  static STRF_DEVICE void unpack(const Piece& piece, double (&values)[2]) {
+    values[0] = double_of(piece.word[0], piece.word[1]);
+    values[1] = double_of(piece.word[2], piece.word[3]);
+  }
+  static STRF_DEVICE Piece pack(const double (&values)[2]) {
+    Piece piece;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      piece.word[2 * i] = low_word(values[i]);
+      piece.word[2 * i + 1] = high_word(values[i]);
+    }
+    return piece;
+  }
+
+  static STRF_DEVICE Operand prepare(const Piece& piece, bool) { return piece; }
+
+  static STRF_DEVICE void multiply(double (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
+                                   bool) {
+    double a[2], b[2], c[2];
+    unpack(low, a);
+    unpack(high, b);
+    unpack(column, c);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      mma_float64(acc[0], acc[1], a[i], c[i]);
+      mma_float64(acc[2], acc[3], b[i], c[i]);
+    }
+  }
+};
+
+}  // namespace strf
+
+#endif
