@@ -43,9 +43,10 @@ void implement(const char* key, const char* name, Boxed kernel) {
 // The handles are kept until the process ends: the library is never unloaded (-z nodelete).
 [[maybe_unused]] const bool registered = [] {
   const bool defined = define({
-      "forward(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature) -> (Tensor, Tensor, Tensor)",
+      "forward(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32) -> (Tensor, Tensor, "
+      "Tensor)",
       "backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer, int[] windows, int[] kinds, "
-      "float temperature) -> (Tensor, Tensor)",
+      "float temperature, bool tf32) -> (Tensor, Tensor)",
       "probe(Tensor values) -> Tensor",
       "build() -> str",
   });
@@ -54,6 +55,8 @@ void implement(const char* key, const char* name, Boxed kernel) {
   implement("CPU", "backward", TORCH_BOX(&cpu_backward));
   implement("CompositeExplicitAutograd", "build", TORCH_BOX(&build));
 #ifdef STRF_WITH_CUDA
+  implement("CUDA", "forward", TORCH_BOX(&cuda_forward));
+  implement("CUDA", "backward", TORCH_BOX(&cuda_backward));
   implement("CUDA", "probe", TORCH_BOX(&cuda_probe));
 #endif
   return true;

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from strf_cuda.backends import NAMES, backends, library, native
+from strf_cuda.backends import choice, cuda, native
 from strf_cuda.backends.reference import Pool, factorized_attention_reference
 from strf_cuda.errors import InputError, nearest
 
@@ -30,8 +30,9 @@ def factorized_attention(
         Y   = X (P_1 + ... + P_P)                     [C * T, N]
 
     Inside an autocast region x and weight are cast to the region's type. Products and soft-max of the masks are in
-    float32 for half-precision input. The reference alone has second and forward-mode derivatives; the others refuse
-    them with an InputError.
+    float32 for half-precision input. Float32 input on CUDA is multiplied in TF32 where PyTorch's own products may be,
+    that is after `torch.set_float32_matmul_precision("high")`; the backward pass does as its forward did. The reference
+    alone has second and forward-mode derivatives; the others refuse them with an InputError.
 
     Args:
         x: [B, C, T, H, W], float32, bfloat16, float16 or float64, contiguous or channels-last; any other layout is
@@ -57,11 +58,12 @@ def factorized_attention(
         x, weight = x.to(dtype), weight.to(dtype)
     elif x.dtype != weight.dtype:
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
-    operators = _operators(backend, x)
+    operators = choice.operators(backend, x)
     if operators is not None:
         windows = [size for window in pools for size in window]
         kinds = [native.KINDS[kind] for kind in pool_kinds]
-        return native.attention(operators, x, weight, windows, kinds, float(temperature))
+        tf32 = device_type == "cuda" and x.dtype == torch.float32 and cuda.tf32_allowed()
+        return native.attention(operators, x, weight, windows, kinds, float(temperature), tf32)
     if not autocast:
         return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
     with torch.autocast(device_type, enabled=False):
@@ -110,19 +112,3 @@ def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
     if not math.isfinite(temperature):
         raise InputError(f"temperature is {temperature}, but it must be a finite number")
     return [check_pool(window) for window in pools], [check_pool_kind(kind) for kind in kinds]
-
-
-def _operators(backend: str, x: Tensor) -> native.Operators | None:
-    """The operators that `backend` stands for, None for the reference; an InputError if it does not take x."""
-    if backend == "reference":
-        return None
-    served = x.device.type == "cpu"
-    if backend == "auto":
-        return native.NATIVE if served and library.REASON is None else None
-    if backend not in NAMES:
-        raise InputError(f"backend is {backend!r}, but it must be auto, {', '.join(NAMES)}{nearest(backend, NAMES)}")
-    if (reason := backends()[backend]) != "usable":
-        raise InputError(f"backend {backend} is not usable here: {reason}")
-    if not served:
-        raise InputError(f"backend cpu takes tensors on the CPU, but x is on {x.device}; move it or use backend auto")
-    return native.NATIVE

@@ -81,7 +81,7 @@ int main() {
       for (const strf_type type : {STRF_FLOAT64, STRF_FLOAT32, STRF_BFLOAT16, STRF_FLOAT16})
         for (const int32_t parts : {1, 3}) {
           strf_problem problem{size[0], size[1], size[2], size[3], size[4], size[5], STRF_MAX_PATHS, {},
-                               0.5,     type,    layout};
+                               0.5,     type,    layout,  0};
           std::memcpy(problem.pools, pools, sizeof pools);
           if (const char* sentence = strf_check(&problem)) {
             std::printf("refused: %s\n", sentence);

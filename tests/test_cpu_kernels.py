@@ -33,6 +33,7 @@ class Problem(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("type", ctypes.c_int32),
         ("layout", ctypes.c_int32),
+        ("tf32", ctypes.c_int32),
     ]
 
 
@@ -65,7 +66,7 @@ def run(library, x, weight, kinds=(0, 0, 0, 0), *, grad=None, level=0, threads=1
     last = not x.is_contiguous()
     pools = (Pool * 4)(*[Pool(*window, kind) for window, kind in zip(WINDOWS[:paths], kinds, strict=False)])
     kind = TYPES[dtype or x.dtype]
-    problem = Problem(batch, channels, frames, height, width, reduced, paths, pools, temperature, kind, last)
+    problem = Problem(batch, channels, frames, height, width, reduced, paths, pools, temperature, kind, last, 0)
     parts = Threads(threads, _one_after_the_other)
     out = {name: torch.full_like(x, torch.nan) for name in ("y", "grad_x")}
     out |= {

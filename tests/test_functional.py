@@ -1,4 +1,4 @@
-"""The function around the operator: equations, layouts, types, faults, and which backend serves an input."""
+"""The function around the operator: equations, layouts, types and faults."""
 
 import functools
 import itertools
@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import oracle
-from strf_cuda import InputError, backends, factorized_attention, functional
-from strf_cuda.backends import library, native
+from strf_cuda import InputError, backends, factorized_attention
 
 NATIVE = pytest.param("cpu", marks=pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"]))
 ALL_POOLS = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (1, 5, 5)]
@@ -144,22 +143,6 @@ def test_backends_say_in_words_what_is_usable():
     assert set(backends()) == {"cuda", "cpu", "triton", "reference"}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "device", "served"),
-    [
-        *((dtype, "cpu", "cpu") for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)),
-        (torch.float32, "meta", "reference"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("usable", [True, False])
-def test_auto_takes_the_native_operators_for_what_they_serve(monkeypatch, dtype, device, served, usable):
-    monkeypatch.setattr(library, "REASON", None if usable else "not built")
-    x = torch.empty(1, 8, 2, 2, 2, device=device).to(dtype)
-    expected = native.NATIVE if served == "cpu" and usable else None
-    assert functional._operators("auto", x) is expected
-
-
 def test_auto_on_the_cpu_is_the_cpu_backend_where_that_is_usable():
     x, weight = make()
     served = "cpu" if backends()["cpu"] == "usable" else "reference"
@@ -171,13 +154,6 @@ def test_auto_on_the_cpu_is_the_cpu_backend_where_that_is_usable():
 def test_shapes_can_be_followed_on_the_meta_device():
     x, weight = (tensor.to("meta") for tensor in make(dtype=torch.float32))
     assert factorized_attention(x, weight, ALL_POOLS).shape == x.shape
-
-
-@pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"])
-def test_the_cpu_backend_refuses_tensors_that_are_elsewhere():
-    x, weight = (tensor.to("meta") for tensor in make())
-    with pytest.raises(InputError, match="takes tensors on the CPU, but x is on meta; move it or use backend auto"):
-        factorized_attention(x, weight, ALL_POOLS, backend="cpu")
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from strf_cuda.backends import library
 for name, schema in library.SCHEMAS.items():
     assert str(getattr(torch.ops.strf_cuda, name).default._schema) == f"strf_cuda::{{name}}{{schema}}"
-options = ([1, 3, 3], [0], 4.0)
+options = ([1, 3, 3], [0], 4.0, False)
 with FakeTensorMode():
     fake = torch.empty(x.shape).contiguous(memory_format=torch.channels_last_3d)
     y, maximum, normalizer = torch.ops.strf_cuda.forward(fake, torch.empty(weight.shape), *options)
@@ -197,7 +197,7 @@ def test_the_bug_report_names_versions_the_build_and_every_backend(copy):
 def test_the_bug_report_says_why_there_is_no_library(copy):
     lines = run(copy, "-m", "strf_cuda").splitlines()
     said = {words[1]: words[2] for words in (line.split(maxsplit=2) for line in lines) if words[0] == "backend"}
-    assert said == {**backends(), "cpu": native(copy)}
+    assert said == {**backends(), "cpu": native(copy), "cuda": native(copy)}
     assert "library            none in use" in lines
 
 

@@ -13,7 +13,7 @@ from strf_cuda.backends import library, native
 pytestmark = pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"])
 
 POOLS = [(3, 1, 1), (1, 3, 3)]
-OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 2.0)
+OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 2.0, False)
 KINDS = ["max", "avg"]
 LAYOUTS = {
     "contiguous": lambda x: x,
@@ -77,9 +77,9 @@ import torch
 torch.ops.load_library({str(library.FILE)!r})
 x, weight = torch.ones(1, 1, 1, 2, 2), torch.ones(1, 1, 1, requires_grad=True)
 with torch.no_grad():
-    assert torch.ops.strf_cuda.forward(x, weight, [1, 1, 1], [0], 1.0)[0].eq(1).all()
+    assert torch.ops.strf_cuda.forward(x, weight, [1, 1, 1], [0], 1.0, False)[0].eq(1).all()
 try:
-    torch.ops.strf_cuda.forward(x, weight, [1, 1, 1], [0], 1.0)
+    torch.ops.strf_cuda.forward(x, weight, [1, 1, 1], [0], 1.0, False)
 except RuntimeError as error:
     print(error)
 """

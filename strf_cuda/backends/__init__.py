@@ -4,15 +4,10 @@ NAMES = ("cuda", "cpu", "triton", "reference")
 
 
 def backends() -> dict[str, str]:
-    """Says in words, for every backend name, "usable" or why it is not.
+    """Says in words, for every backend name, "usable" or why it is not; "cuda" on the current CUDA device.
 
-    "auto" takes the first usable one in this order that serves the input's device and type.
+    "auto" takes the first one in this order that takes the input's type and runs on its device.
     """
-    from strf_cuda.backends import library  # imports torch
+    from strf_cuda.backends.choice import why_not  # imports torch
 
-    return {
-        "cuda": "the CUDA kernels are not part of this version of strf_cuda; reference serves CUDA tensors",
-        "cpu": library.REASON or "usable",
-        "triton": "not part of this version of strf_cuda; reference serves CUDA tensors",
-        "reference": "usable",
-    }
+    return {name: why_not(name) or "usable" for name in NAMES}

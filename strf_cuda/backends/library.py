@@ -4,6 +4,7 @@ Importing this module loads the library, or, where there is none, defines the sa
 kernels: `torch.ops.strf_cuda` then still has their signatures, so that a program exported elsewhere can be read here.
 """
 
+import ctypes
 import json
 import os
 import struct
@@ -17,11 +18,13 @@ FILE = Path(__file__).resolve().parent.parent / "libstrf_cuda.so"
 BUILD_FACTS = FILE.with_name("native_build.json")  # written by setup.py, also when nothing could be built
 BUILD_AGAIN = "build it again with pip install . or make setup"
 
-# As the library registers them. windows: (t, h, w) of every path; kinds: 0 max, 1 average.
+# As the library registers them. windows: (t, h, w) of every path; kinds: 0 max, 1 average; tf32: whether products of
+# float32 tensors on CUDA may round their operands to TF32.
 SCHEMAS = {
-    "forward": "(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature) -> (Tensor, Tensor, Tensor)",
+    "forward": "(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32) -> "
+    "(Tensor, Tensor, Tensor)",
     "backward": "(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer, int[] windows, int[] kinds, "
-    "float temperature) -> (Tensor, Tensor)",
+    "float temperature, bool tf32) -> (Tensor, Tensor)",
     "probe": "(Tensor values) -> Tensor",
     "build": "() -> str",
 }
@@ -36,6 +39,17 @@ def build_facts() -> dict:
     if REASON is not None:
         raise InputError(f"the operator library is not usable here: {REASON}")
     return json.loads(torch.ops.strf_cuda.build())
+
+
+def cuda_code_runs(device: int) -> str | None:
+    """None where the library's CUDA kernels run on that device, otherwise one sentence; not to be asked at every call.
+
+    By the C interface, since tracers see operators and would run this one on no device.
+    """
+    supports = ctypes.CDLL(FILE).strf_cuda_supports
+    supports.restype = ctypes.c_char_p
+    said = supports(device)
+    return said and said.decode()
 
 
 def _load() -> str | None:
@@ -78,6 +92,11 @@ def _why_absent() -> str:
     return f"the operator library was not built: {reason}"
 
 
+def _why_without_cuda() -> str | None:
+    state = build_facts()["cuda"]
+    return None if state == "built" else f"the operator library was built without CUDA code: {state}"
+
+
 def _is_truncated(path: Path) -> bool:
     """Whether an ELF file ends before its section headers, which stand last: the loader would die of a bus error."""
     with path.open("rb") as file:
@@ -118,6 +137,7 @@ def _define(reason: str) -> None:
 # What Python adds to the operators lives as long as this object.
 LIBRARY = torch.library.Library("strf_cuda", "FRAGMENT")
 REASON = _load()  # None: usable
+CUDA_REASON = REASON or _why_without_cuda()  # None: usable, and has CUDA kernels; another question is where they run
 # Whether torch.ops.strf_cuda has the operators of SCHEMAS, with kernels or without; not so with somebody else's copy.
 HAS_OPERATORS = REASON is None or not _defined()
 if REASON is not None and HAS_OPERATORS:

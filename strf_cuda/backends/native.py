@@ -41,15 +41,17 @@ def attention(
     windows: Sequence[int],
     kinds: Sequence[int],
     temperature: float,
+    tf32: bool,
 ) -> Tensor:
-    """Y of `strf_cuda.factorized_attention` for checked input; windows and kinds are those of the schemas."""
+    """Y of `strf_cuda.factorized_attention` for checked input; the options are those of the schemas."""
+    options = (windows, kinds, temperature, tf32)
     if torch.compiler.is_compiling():
-        return operators.forward(x, weight, windows, kinds, temperature)[0]
+        return operators.forward(x, weight, *options)[0]
     if torch._C._are_functorch_transforms_active():
-        return _TransformedAttention.apply(operators, x, weight, windows, kinds, temperature)[0]
+        return _TransformedAttention.apply(operators, x, weight, *options)[0]
     if _differentiable(x, weight):
-        return _Attention.apply(operators, x, weight, windows, kinds, temperature)
-    return _call(operators.forward, x, weight, windows, kinds, temperature)[0]
+        return _Attention.apply(operators, x, weight, *options)
+    return _call(operators.forward, x, weight, *options)[0]
 
 
 def register(operators: Operators, lib: torch.library.Library) -> Operators:
@@ -87,7 +89,7 @@ def output_layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last_3d if is_channels_last(x) else torch.contiguous_format
 
 
-def _fake_forward(x, weight, windows, kinds, temperature):
+def _fake_forward(x, weight, windows, kinds, temperature, tf32):
     statistics = x.new_empty(
         (x.shape[0], weight.shape[0], x.shape[3] * x.shape[4]),
         dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
@@ -95,7 +97,7 @@ def _fake_forward(x, weight, windows, kinds, temperature):
     return torch.empty_like(x, memory_format=output_layout(x)), statistics, torch.empty_like(statistics)
 
 
-def _fake_backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature):
+def _fake_backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32):
     return (
         torch.empty_like(x, memory_format=output_layout(x)),
         torch.empty_like(weight, memory_format=torch.contiguous_format),
@@ -145,7 +147,7 @@ def _gradients(ctx, grad):
         grads = _Gradients.apply(ctx.operators, *arguments)
     else:
         grads = _call(ctx.operators.backward, *arguments)
-    return None, *grads, None, None, None
+    return None, *grads, *(None for _ in ctx.options)
 
 
 class _Refusing(torch.autograd.Function):
@@ -184,7 +186,7 @@ class _TransformedAttention(_Refusing):
 
     @staticmethod
     def backward(ctx, grad, *_):
-        return (None,) * 6 if grad is None else _gradients(ctx, grad)
+        return (None,) * (3 + len(ctx.options)) if grad is None else _gradients(ctx, grad)
 
 
 class _Gradients(_Refusing):

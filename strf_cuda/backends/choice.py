@@ -1,0 +1,48 @@
+"""Which backend computes a call: where each one runs, and whose tensors it takes."""
+
+from torch import Tensor
+
+from strf_cuda.backends import NAMES, cuda, library, native
+from strf_cuda.errors import InputError, nearest
+
+# The type of device whose tensors a backend takes, as torch and as people call it; the reference takes all.
+DEVICES = {"cuda": ("cuda", "a CUDA device"), "cpu": ("cpu", "the CPU")}
+OPERATORS = {"cuda": native.NATIVE, "cpu": native.NATIVE}
+
+
+def why_not(name: str, index: int | None = None) -> str | None:
+    """None if the backend `name` runs here, on its device `index` if given; otherwise one sentence."""
+    if name == "cuda":
+        return cuda.why_not(index)
+    if name == "cpu":
+        return library.REASON
+    if name == "triton":
+        return "not part of this version of strf_cuda"
+    return None
+
+
+def operators(backend: str, x: Tensor) -> native.Operators | None:
+    """The operators that `backend` stands for and x is given to, None for the reference.
+
+    Raises:
+        InputError: no such backend, or one that does not run here or does not take x.
+    """
+    if backend == "reference":
+        return None
+    device = x.device
+    if backend == "auto":
+        for name, (kind, _) in DEVICES.items():
+            if kind == device.type and why_not(name, device.index) is None:
+                return OPERATORS[name]
+        return None
+    if backend not in NAMES:
+        raise InputError(f"backend is {backend!r}, but it must be auto, {', '.join(NAMES)}{nearest(backend, NAMES)}")
+    kind, place = DEVICES.get(backend, ("", ""))
+    served = kind == device.type
+    if (reason := why_not(backend, device.index if served else None)) is not None:
+        raise InputError(f"backend {backend} is not usable here: {reason}")
+    if not served:
+        raise InputError(
+            f"backend {backend} takes tensors on {place}, but x is on {device}; move it or use backend auto"
+        )
+    return OPERATORS[backend]

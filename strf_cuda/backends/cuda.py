@@ -1,0 +1,44 @@
+"""What must be known of CUDA before the kernels are called: whether they run on a device, and whether TF32 is allowed.
+
+Both questions are answered for torch.compile while it traces: the first answer never changes, and when the second one
+does, PyTorch's own guard on these settings compiles again.
+"""
+
+import functools
+
+import torch
+
+from strf_cuda.backends import library
+
+
+@torch.compiler.assume_constant_result
+def why_not(index: int | None = None) -> str | None:
+    """None if the kernels run on that CUDA device, unless given the current one; otherwise one sentence."""
+    return _why_not_here() or _why_not_on(torch.cuda.current_device() if index is None else index)
+
+
+@torch.compiler.assume_constant_result
+def tf32_allowed() -> bool:
+    """Whether PyTorch's own products of float32 matrices on CUDA may round their operands to TF32."""
+    # The older settings, which this one includes, raise an error once both kinds were used.
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+@functools.cache
+def _why_not_here() -> str | None:
+    if library.CUDA_REASON is not None:
+        return library.CUDA_REASON
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} was built without CUDA; install one that was built for it"
+    if torch.cuda.device_count() == 0:
+        return "PyTorch finds no CUDA device here; nvidia-smi tells what the driver finds"
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:
+        return f"PyTorch cannot use the CUDA device: {str(error).splitlines()[0]}"
+    return None
+
+
+@functools.cache
+def _why_not_on(index: int) -> str | None:
+    return library.cuda_code_runs(index)
