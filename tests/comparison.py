@@ -135,8 +135,14 @@ def in_orders(compute: Callable, x: Tensor, weight: Tensor, grad: Tensor) -> lis
     return [torch.stack(result) for result in zip(*results, strict=True)]
 
 
-def allowances(operator: Operator, x: Tensor, weight: Tensor, grad: Tensor) -> list[tolerance.Allowance]:
-    """The rule of tolerance.py for y, grad_x and grad_weight, from contiguous inputs on the CPU."""
+def allowances(
+    operator: Operator, x: Tensor, weight: Tensor, grad: Tensor, written_out: Callable = literal.factorized_attention
+) -> list[tolerance.Allowance]:
+    """The rule of tolerance.py for y, grad_x and grad_weight, from contiguous inputs on the CPU.
+
+    Args:
+        written_out: the literal code whose errors are the measure.
+    """
     if x.dtype == torch.float64:
         truths = operator.in_long_double(x.numpy(), weight.numpy(), grad.numpy())
     else:
@@ -144,7 +150,7 @@ def allowances(operator: Operator, x: Tensor, weight: Tensor, grad: Tensor) -> l
         truths = [tensor.numpy() for tensor in exact]
 
     def plain(x, weight, grad):
-        return differentiate(lambda x, weight: operator(literal.factorized_attention, x, weight), x, weight, grad)
+        return differentiate(lambda x, weight: operator(written_out, x, weight), x, weight, grad)
 
     literals = in_orders(plain, x, weight, grad)
     return [tolerance.allowance(*pair) for pair in zip(truths, literals, strict=True)]
@@ -154,6 +160,17 @@ def complaints(actual: Sequence[Tensor], allowed: Sequence[tolerance.Allowance])
     """One sentence for each of y, grad_x and grad_weight, as of `in_orders`, that is further off than allowed."""
     told = (limit.complaint(name, tensor) for name, tensor, limit in zip(NAMES, actual, allowed, strict=True))
     return [sentence for sentence in told if sentence]
+
+
+@contextlib.contextmanager
+def float32_precision(name: str):
+    """PyTorch's precision of float32 products, "highest" or, with TF32 on CUDA, "high"."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager

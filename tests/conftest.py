@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from running import command
-from strf_cuda.data.walkers import WalkersConfig, make_walkers
-
-TINY = WalkersConfig(
+# The training package is imported by the fixtures that need it: the operator's tests run without its dependencies.
+TINY = dict(
     train_people=4, test_people=4, gait_groups=1, pace_groups=0, cameras_per_person=3, distractors=1, junk=1,
     height=32, width=16, frames=10,
 )  # fmt: skip
@@ -21,7 +19,9 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def tiny_walkers(tmp_path_factory):
     """The folder of a very small set of walkers: 4 + 4 people, 6 tracklets each, frames of 32x16."""
-    return make_walkers(tmp_path_factory.mktemp("data") / "walkers", TINY, progress=False)
+    from strf_cuda.data.walkers import WalkersConfig, make_walkers
+
+    return make_walkers(tmp_path_factory.mktemp("data") / "walkers", WalkersConfig(**TINY), progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,7 @@ def options(tiny_walkers, tiny_run, folder):
 @pytest.fixture
 def fails(options, folder, capsys):
     """Runs a command that must end with status 2 and one sentence, which is returned."""
+    from running import command
 
     def fails(*argv):
         assert command(*options, *argv) == 2

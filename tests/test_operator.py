@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+import literal
 from comparison import (
     BACKENDS,
     Case,
@@ -76,13 +77,13 @@ def test_every_backend_joins_the_comparisons_or_says_why_not(backend):
 
 
 @functools.cache
-def _inputs_and_limits(case, dtype):
+def _inputs_and_limits(case, dtype, written_out):
     inputs = case.inputs(dtype)
-    return inputs, allowances(case.operator, *inputs)
+    return inputs, allowances(case.operator, *inputs, written_out)
 
 
-def _complaints(case, dtype, layout, backend, function):
-    """What is wrong with the results of `function(x, weight)`, in several orders of the channels."""
+def what_is_wrong(case, dtype, layout, backend, function, written_out=literal.factorized_attention):
+    """Complaints about the results of `function(x, weight)`, in several orders of the channels."""
 
     def place(tensor):
         return tensor.to(device(backend)).contiguous(memory_format=LAYOUTS[layout])
@@ -94,7 +95,7 @@ def _complaints(case, dtype, layout, backend, function):
         assert_layout_of(x, y, grad_x)
         return y, grad_x, grad_weight
 
-    inputs, limits = _inputs_and_limits(case, dtype)
+    inputs, limits = _inputs_and_limits(case, dtype, written_out)
     return complaints(in_orders(compute, *inputs), limits)
 
 
@@ -103,7 +104,7 @@ def _complaints(case, dtype, layout, backend, function):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(backend, case, dtype, layout):
-    assert not _complaints(case, dtype, layout, backend, case.operator.on(backend))
+    assert not what_is_wrong(case, dtype, layout, backend, case.operator.on(backend))
 
 
 def _modules():
@@ -129,7 +130,7 @@ def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, integrat
     def function(x, weight):
         return torch.func.functional_call(module, {"weight": weight}, (x,))
 
-    assert not _complaints(case, dtype, layout, backend, function)
+    assert not what_is_wrong(case, dtype, layout, backend, function)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -139,4 +140,4 @@ def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, integrat
 @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend.id == "cpu"])
 def test_several_threads_are_as_exact_as_one(backend, name, dtype, layout, threads):
     with number_of_threads(threads):
-        assert not _complaints(CASES[name], dtype, layout, backend, CASES[name].operator.on(backend))
+        assert not what_is_wrong(CASES[name], dtype, layout, backend, CASES[name].operator.on(backend))
