@@ -61,7 +61,7 @@ struct Columns {
       Logits<Type> groups[1] = {};
       add_logits<Type, 1>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
                           pooled + int64_t(i) * shape.position_pitch, groups);
-      if (i + Type::kBlock > shape.positions) erase_columns<Type>(shape.scale, shape.positions - i, groups[0]);
+      scale_logits<Type>(shape, shape.positions - i, groups[0]);
 #pragma unroll
       for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
@@ -70,7 +70,6 @@ struct Columns {
 
     STRF_DEVICE void forward() const {
       const Shape& shape = params.shape;
-      const Wide scale = static_cast<Wide>(shape.scale);
       Wide top[2] = {-Wide(INFINITY), -Wide(INFINITY)}, sum[2] = {};  // of rows lane / 4 and lane / 4 + 8
       for (int i = 0; i < shape.positions; i += Type::kBlock) {
         Logits<Type> s;
@@ -80,14 +79,13 @@ struct Columns {
           Wide highest = top[half];
 #pragma unroll
           for (int u = 0; u < Type::kTiles; ++u)
-            highest = larger(highest, larger(s[u][2 * half] * scale, s[u][2 * half + 1] * scale));
+            highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
           const Wide base = highest == -Wide(INFINITY) ? Wide(0) : highest;  // so that erased columns alone count 0
           sum[half] *= exp2_fast(top[half] - base);
           top[half] = highest;
 #pragma unroll
           for (int u = 0; u < Type::kTiles; ++u)
-            sum[half] += exp2_fast(fused_multiply_add(s[u][2 * half], scale, -base)) +
-                         exp2_fast(fused_multiply_add(s[u][2 * half + 1], scale, -base));
+            sum[half] += exp2_fast(s[u][2 * half] - base) + exp2_fast(s[u][2 * half + 1] - base);
         }
       }
       combine(top, sum);
@@ -113,7 +111,6 @@ struct Columns {
 
     STRF_DEVICE void backward() const {
       const Shape& shape = params.shape;
-      const Wide scale = static_cast<Wide>(shape.scale);
       const int lane = lane_index(), t = lane % 4, positions = shape.positions;
       const int64_t sample = path_index / shape.paths;
       Wide maximum[2], normalizer[2], delta[2] = {};
@@ -134,7 +131,7 @@ struct Columns {
           Type::unpack(load_global(grad_mask[half] + i), gradient);
 #pragma unroll
           for (int v = 0; v < Type::kPiece; ++v) {
-            const Wide power = exp2_fast(fused_multiply_add(s[v / 2][2 * half + v % 2], scale, -maximum[half]));
+            const Wide power = exp2_fast(s[v / 2][2 * half + v % 2] - maximum[half]);
             delta[half] += power * gradient[v];
           }
         }

@@ -3,7 +3,8 @@
 // For position j, the sum over i of (dS_k[i, j] + dS_k[j, i]) T_k[:, i]. Both terms have the same logit, since S_k is
 // symmetric, and the two soft-maxes of it; dM lies in memory in both orders, so that everything is read along i, in
 // pieces, and nothing passes through shared memory. A warp holds 16 positions j and runs over i; the bracket goes from
-// the accumulators of one product into the operand of the next as it stands.
+// the accumulators of one product into the operand of the next as it stands. Half types hold it as a sum of two, since
+// it is a difference, of which the plain code keeps all digits of a float.
 //
 // A block serves up to kSlots slots, each 32 rows of one path's T_k; slots of one path share the bracket.
 #ifndef STRF_GRADIENT_CUH
@@ -19,10 +20,11 @@ struct Gradient {
   using Wide = typename Type::Wide;
   using Operand = typename Type::Operand;
 
-  static constexpr int kThreads = 128, kBlocks = sizeof(Storage) == 2 ? 3 : 2;
+  static constexpr int kThreads = 128, kBlocks = 2;
   static constexpr int kPositions = kThreads / kWarp * 16;  // of a block
   static constexpr int kSlots = sizeof(Storage) == 8 ? 2 : 4, kSlotRows = 32;
   static constexpr int kWidePiece = kPieceBytes / sizeof(Wide);
+  static constexpr int kTerms = sizeof(Storage) == 2 ? 2 : 1;  // of the bracket
 
   struct Params {
     Shape shape;
@@ -66,22 +68,28 @@ struct Gradient {
         grad[half][1] = load_global(across[half] + i);
       }
       int path = -1;
-      Operand low, high;
+      Bracket bracket;
 #pragma unroll
       for (int slot = 0; slot < kSlots; ++slot) {
         if (first_slot + slot >= slots(shape)) break;
         const int next = (first_slot + slot) / row_slots, row = (first_slot + slot) % row_slots * kSlotRows;
         if (next != path) {
           path = next;
-          bracket(params, sample * shape.paths + path, path, first, i, grad, low, high);
+          bracket = bracket_of(params, sample * shape.paths + path, path, first, i, grad);
         }
         const Storage* rows = params.transposed + (sample * shape.paths + path) * shape.transposed_size() +
                               int64_t(row) * shape.padded_positions + i + t * Type::kPiece;
 #pragma unroll
         for (int n = 0; n < kSlotRows / 8; ++n) {
           const int e = row_of_tile(n, group);
-          const Operand column = Type::prepare(load_global(rows + int64_t(e) * shape.padded_positions), shape.exact);
-          Type::multiply(acc[slot][n], low, high, column, shape.exact);
+          const Storage* from = rows + int64_t(e) * shape.padded_positions;
+          const Operand column = Type::prepare(load_global(from), shape.exact);
+#pragma unroll
+          for (int term = 0; term < kTerms; ++term)
+            Type::multiply(acc[slot][n], bracket.low[term], bracket.high[term], column, shape.exact);
+          if (kTerms == 1 || !shape.split[path]) continue;
+          const Operand rest = Type::prepare(load_global(from + shape.transposed_part()), shape.exact);
+          Type::multiply(acc[slot][n], bracket.low[0], bracket.high[0], rest, shape.exact);
         }
       }
     }
@@ -96,16 +104,19 @@ struct Gradient {
   }
 
   // dS[i, j] + dS[j, i] for 16 positions j and a block of i, as an operand's rows.
-  static STRF_DEVICE void bracket(const Params& params, int64_t path_index, int path, int first, int i,
-                                  const Piece (&grad)[2][2], Operand& low, Operand& high) {
+  struct Bracket {
+    Operand low[kTerms], high[kTerms];
+  };
+
+  static STRF_DEVICE Bracket bracket_of(const Params& params, int64_t path_index, int path, int first, int i,
+                                        const Piece (&grad)[2][2]) {
     const Shape& shape = params.shape;
     const int lane = lane_index(), group = lane / 4, t = lane % 4;
-    const Wide scale = static_cast<Wide>(shape.scale);
     const Storage* pooled = params.pooled + path_index * shape.pooled_size();
     Logits<Type> s[1] = {};
     add_logits<Type, 1>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
                         pooled + int64_t(i) * shape.position_pitch, s);
-    if (i + Type::kBlock > shape.positions) erase_columns<Type>(shape.scale, shape.positions - i, s[0]);
+    scale_logits<Type>(shape, shape.positions - i, s[0]);
 
     const Wide* statistics = params.statistics + path_index * kStatistics * shape.padded_positions;
     const auto of_columns = [&](Statistic which, Wide(&values)[Type::kPiece]) {
@@ -115,6 +126,7 @@ struct Gradient {
     of_columns(kMaximum, maximum);
     of_columns(kNormalizer, normalizer);
     of_columns(kDelta, delta);
+    Bracket bracket;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Wide* row = statistics + first + group + 8 * half;
@@ -127,12 +139,16 @@ struct Gradient {
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) {
         const Wide logit = s[0][v / 2][2 * half + v % 2];
-        const Wide mask = exp2_fast(fused_multiply_add(logit, scale, -row_maximum)) * row_normalizer;
-        const Wide transposed = exp2_fast(fused_multiply_add(logit, scale, -maximum[v])) * normalizer[v];
+        const Wide mask = exp2_fast(logit - row_maximum) * row_normalizer;
+        const Wide transposed = exp2_fast(logit - maximum[v]) * normalizer[v];
         sum[v] = mask * (along[v] - row_delta) + transposed * (across[v] - delta[v]);
       }
-      (half == 0 ? low : high) = Type::prepare(Type::pack(sum), shape.exact);
+      const Piece rounded = Type::pack(sum);
+      Operand* terms = half == 0 ? bracket.low : bracket.high;
+      terms[0] = Type::prepare(rounded, shape.exact);
+      if constexpr (kTerms == 2) terms[1] = Type::prepare(rest_of<Type>(sum, rounded), shape.exact);
     }
+    return bracket;
   }
 
   static STRF_DEVICE void store(const Params& params, int64_t sample, int first_slot, int first,

@@ -13,15 +13,18 @@ using Logits = typename Type::Wide[Type::kTiles][4];
 // T_k [padded_positions][position_pitch]; the warp, together.
 template <class Type, int kGroups>
 STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type::Storage* rows,
-                            const typename Type::Storage* columns, Logits<Type> (&s)[kGroups]) {
+                            const typename Type::Storage* columns, Logits<Type> (&s)[kGroups],
+                            int lane = lane_index()) {
   using Operand = typename Type::Operand;
-  const int lane = lane_index(), group = lane / 4, t = lane % 4, pitch = shape.position_pitch;
+  const int group = lane / 4, t = lane % 4, pitch = shape.position_pitch;
   rows += group * pitch + t * Type::kPiece;
   columns += t * Type::kPiece;
   // A split T is big + small: big big + big small + small big.
   const int terms = split ? 3 : 1;
+#pragma unroll 1
   for (int term = 0; term < terms; ++term) {
     const int row_part = term == 2 ? shape.row_pitch : 0, column_part = term == 1 ? shape.row_pitch : 0;
+#pragma unroll 1
     for (int k = 0; k < shape.row_pitch; k += Type::kBlock) {
       Operand low[kGroups], high[kGroups];
 #pragma unroll
@@ -41,17 +44,23 @@ STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type:
   }
 }
 
-// Gives the columns from `valid` on the logit minus infinity; `valid` counts from the block's first column.
+// Turns products into log2(e) * logits, and gives columns from `valid` on, which do not exist, minus infinity. `valid`
+// counts from the block's first column. Rounded here once and for all, so that the largest less itself is 0 everywhere.
 template <class Type>
-STRF_DEVICE void erase_columns(double scale, int valid, Logits<Type>& s) {
+STRF_DEVICE void scale_logits(const Shape& shape, int valid, Logits<Type>& s) {
   using Wide = typename Type::Wide;
+  const Wide scale = static_cast<Wide>(shape.scale);
+#pragma unroll
+  for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[u][i] *= scale;
+  if (valid >= Type::kBlock) return;
   const int t = lane_index() % 4;
-  const Wide nothing = scale > 0 ? -Wide(INFINITY) : Wide(INFINITY);
 #pragma unroll
   for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (t * Type::kPiece + 2 * u + i % 2 >= valid) s[u][i] = nothing;
+      if (t * Type::kPiece + 2 * u + i % 2 >= valid) s[u][i] = -Wide(INFINITY);
 }
 
 // The lane's piece's worth of values at `from`, which is aligned to 16 bytes.

@@ -14,6 +14,7 @@
 #define STRF_MULTIPLY_CUH
 
 #include "columns.cuh"
+#include "turned.cuh"
 
 namespace strf {
 
@@ -25,18 +26,19 @@ template <class Type, bool kWhole>
 struct MultiplyTiles;
 template <bool kWhole>
 struct MultiplyTiles<BFloat16, kWhole> {
-  static constexpr int kBuilt = kWhole ? 2 : 1;  // blocks of i
-  static constexpr int kHeld = 2;                // panels, at most
+  static constexpr int kBuilt = kWhole ? 2 : 1;   // blocks of i
+  static constexpr int kGroups = kWhole ? 2 : 1;  // of 16 positions, built at a time
+  static constexpr int kHeld = 2;                 // panels, at most
 };
 template <bool kWhole>
 struct MultiplyTiles<Float16, kWhole> : MultiplyTiles<BFloat16, kWhole> {};
 template <>
 struct MultiplyTiles<Float32, false> {
-  static constexpr int kBuilt = 2, kHeld = 1;
+  static constexpr int kBuilt = 2, kGroups = 2, kHeld = 1;
 };
 template <>
 struct MultiplyTiles<Float64, false> {
-  static constexpr int kBuilt = 1, kHeld = 1;
+  static constexpr int kBuilt = 1, kGroups = 1, kHeld = 1;
 };
 
 template <class Type, bool kWhole>
@@ -48,15 +50,16 @@ struct Multiply {
 
   static constexpr int kThreads = 256, kBlocks = 1;
   static constexpr int kWarps = kThreads / kWarp;
-  static constexpr int kRows = 32;                                      // positions of a warp, and of one building step
+  static constexpr int kRows = 32;                                      // positions of a warp that multiplies
+  static constexpr int kGroups = Tiles::kGroups, kBuiltRows = 16 * kGroups;  // positions built at a time
   static constexpr int kChunk = kWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i in shared memory
   static constexpr int kChannelTiles = kPanel / 8;
-  static constexpr int kPassPositions = Type::kBlock < kRows ? Type::kBlock : kRows;  // stored at a time by a warp
 
   struct Params {
     Shape shape;
     int strip;                   // positions: 32, 64 or 128
     int held;                    // panels of a warp: 1 to kHeld
+    int strips, row_shift, pitch, frame_panels, panels, tile_panels;  // what derive() makes of them
     const Storage *x, *weight;   // x or grad_y; weight [all_reduced][channels], for the backward pass alone
     Storage* y;
     int x_width, y_width, weight_width;  // bytes that an access may take
@@ -72,8 +75,9 @@ struct Multiply {
     const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
     return blocks < most ? blocks : most;
   }
-  // An odd number of blocks, so that two rows of 64 bytes that are read at once lie in different banks.
-  static STRF_SHARED int strip_pitch(int positions) { return (chunk_blocks(positions) | 1) * Type::kBlock; }
+  // An even number of blocks: in odd rows neighbouring blocks are swapped, so that the two rows of 64 bytes that are
+  // read at once lie in different banks.
+  static STRF_SHARED int strip_pitch(int positions) { return (chunk_blocks(positions) + 1) / 2 * 2 * Type::kBlock; }
   static STRF_SHARED int tile_panels(int strip, int held) { return kWarps / (strip / kRows) * held; }
   static STRF_SHARED int64_t strip_bytes(int strip, int positions) {
     return int64_t(strip) * strip_pitch(positions) * sizeof(Storage);
@@ -86,46 +90,46 @@ struct Multiply {
   static int64_t shared_bytes(int strip, int held, int positions) {
     return strip_bytes(strip, positions) + stages_bytes(strip, held);
   }
-  static STRF_SHARED int strips(const Params& params) {
-    return (params.shape.positions + params.strip - 1) / params.strip;
+  // Here rather than in every thread: parameters cost no registers.
+  static void derive(Params& params) {
+    const Shape& shape = params.shape;
+    params.strips = (shape.positions + params.strip - 1) / params.strip;
+    params.row_shift = params.strip == 128 ? 2 : params.strip == 64 ? 1 : 0;  // log2 of the warps over a strip
+    params.pitch = strip_pitch(shape.positions);
+    params.frame_panels = (shape.channels + kPanel - 1) / kPanel;
+    params.panels = shape.frames * params.frame_panels;
+    params.tile_panels = tile_panels(params.strip, params.held);
   }
 
   static STRF_DEVICE void run(const Params& params) { Block(params).run(); }
 
  private:
+  // Of the logits or the mask, what a warp holds: its blocks of i, each for kBuiltRows positions.
+  using Mask = Logits<Type>[Tiles::kBuilt][kGroups];
+  using Accumulators = Wide[Tiles::kHeld][2][kChannelTiles][4];
+
   struct Block {
     const Params& params;
     const Shape& shape;
-    int64_t sample;
-    int first;                       // position of the strip
-    Storage* strip;                  // [params.strip][pitch]
-    uint8_t* stages;                 // two of tile_panels panels each
-    int pitch, frame_panels, panels, row_warps;
-    int stage_panels, stage_bytes;
-    int step = 0;  // stages used so far: where the next one is
+    int sample;
+    int first;       // position of the strip
+    Storage* strip;  // [params.strip][params.pitch]
+    uint8_t* stages; // two of params.tile_panels panels each
 
     STRF_DEVICE explicit Block(const Params& params) : params(params), shape(params.shape) {
-      sample = block_index() / strips(params);
-      first = static_cast<int>(block_index() % strips(params)) * params.strip;
-      pitch = strip_pitch(shape.positions);
+      sample = static_cast<int>(block_index() / params.strips);
+      first = static_cast<int>(block_index() % params.strips) * params.strip;
       uint8_t* shared = shared_memory();
       strip = reinterpret_cast<Storage*>(shared);
-      stages = shared + strip_bytes(params.strip, shape.positions);
-      stage_panels = tile_panels(params.strip, params.held);
-      stage_bytes = stage_panels * kPanelBytes;
-      frame_panels = (shape.channels + kPanel - 1) / kPanel;
-      panels = shape.frames * frame_panels;
-      row_warps = params.strip / kRows;
+      stages = shared + params.strip * params.pitch * sizeof(Storage);
     }
 
     STRF_DEVICE void run() {
       const int chunk = chunk_blocks(shape.positions) * Type::kBlock;
-      if constexpr (kWhole) {
-        build(0, chunk);
-        sync_threads();  // the stages, by which the warps exchanged their statistics, are free
-      }
-      for (int tile = 0; tile < panels; tile += stage_panels) {
-        Wide acc[Tiles::kHeld][2][kChannelTiles][4] = {};
+      if constexpr (kWhole) build(0, chunk);
+#pragma unroll 1
+      for (int tile = 0; tile < params.panels; tile += params.tile_panels) {
+        Accumulators acc = {};
         for (int i = 0; i < shape.positions; i += chunk) {
           if (!kWhole && (tile == 0 || chunk < shape.positions)) {
             sync_threads();  // the strip is no longer read
@@ -139,47 +143,55 @@ struct Multiply {
 
     // ---- The strip of the mask ----
 
+    STRF_DEVICE Storage* strip_piece(int row, int block, int t) const {
+      return strip + row * params.pitch + (block ^ (row & 1)) * Type::kBlock + t * Type::kPiece;
+    }
+
+    // With the accumulators in registers, there is no room for what could be computed before the loops.
+    STRF_DEVICE int building_lane() const { return kWhole ? lane_index() : opaque(lane_index()); }
+
     STRF_DEVICE void build(int chunk_first, int chunk) {
-      for (int row = 0; row < params.strip; row += kRows) {
-        Wide mask[Tiles::kBuilt][2][Type::kTiles][4] = {};
+#pragma unroll 1
+      for (int row = 0; row < params.strip; row += kBuiltRows) {
+        Mask mask = {};
+#pragma unroll 1
         for (int path = 0; path < shape.paths; ++path) add_mask(path, first + row, chunk_first, chunk, mask);
-        const int group = lane_index() / 4, t = lane_index() % 4;
+        const int lane = building_lane(), group = lane / 4, t = lane % 4;
 #pragma unroll
         for (int b = 0; b < Tiles::kBuilt; ++b) {
           const int block = (b * kWarps + warp_index()) * Type::kBlock;
           if (block >= chunk) break;
 #pragma unroll
-          for (int m = 0; m < 2; ++m)
+          for (int m = 0; m < kGroups; ++m)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
               Wide values[Type::kPiece];
 #pragma unroll
               for (int v = 0; v < Type::kPiece; ++v) values[v] = mask[b][m][v / 2][2 * half + v % 2];
-              *reinterpret_cast<Piece*>(strip + (row + 16 * m + 8 * half + group) * pitch + block + t * Type::kPiece) =
+              *reinterpret_cast<Piece*>(strip_piece(row + 16 * m + 8 * half + group, block / Type::kBlock, t)) =
                   Type::pack(values);
             }
         }
       }
     }
 
-    // mask += P of one path, for kRows positions from `row` on.
+    // mask += P of one path, for kBuiltRows positions from `row` on.
     STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk,
-                              Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) {
-      const int64_t path_index = sample * shape.paths + path;
+                              Mask& mask) {
+      const int64_t path_index = int64_t(kWhole ? sample : opaque(sample)) * shape.paths + path;
       const Storage* pooled = params.pooled + path_index * shape.pooled_size();
-      Logits<Type> s[Tiles::kBuilt][2] = {};
+      const int lane = building_lane();
+      Mask s = {};
 #pragma unroll
       for (int b = 0; b < Tiles::kBuilt; ++b) {
         const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
         if (block >= chunk) break;
         // Rows and columns beyond N are zeros up to padded_positions; a strip may reach beyond that.
         if (i < shape.padded_positions && row < shape.padded_positions)
-          add_logits<Type, 2>(shape, shape.split[path], pooled + int64_t(row) * shape.position_pitch,
-                              pooled + int64_t(i) * shape.position_pitch, s[b]);
-        if (i + Type::kBlock > shape.positions) {
+          add_logits<Type, kGroups>(shape, shape.split[path], pooled + int64_t(row) * shape.position_pitch,
+                              pooled + int64_t(i) * shape.position_pitch, s[b], lane);
 #pragma unroll
-          for (int m = 0; m < 2; ++m) erase_columns<Type>(shape.scale, shape.positions - i, s[b][m]);
-        }
+        for (int m = 0; m < kGroups; ++m) scale_logits<Type>(shape, shape.positions - i, s[b][m]);
       }
       if (kWhole && params.statistics == kOwn)
         add_with_own_statistics(path_index, row, chunk, s, mask);
@@ -190,14 +202,13 @@ struct Multiply {
     }
 
     STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, int chunk,
-                                             Logits<Type> (&s)[Tiles::kBuilt][2],
-                                             Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) {
-      const Wide scale = static_cast<Wide>(shape.scale);
+                                             Mask& s,
+                                             Mask& mask) {
       const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = warp_index();
-      Wide* exchanged_max = reinterpret_cast<Wide*>(stages);  // [kWarps][kRows]
-      Wide* exchanged_sum = exchanged_max + kWarps * kRows;
+      Wide* exchanged_max = reinterpret_cast<Wide*>(stages);  // [kWarps][kBuiltRows]
+      Wide* exchanged_sum = exchanged_max + kWarps * kBuiltRows;
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
+      for (int m = 0; m < kGroups; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           Wide top = -Wide(INFINITY);
@@ -206,22 +217,22 @@ struct Multiply {
             if ((b * kWarps + warp) * Type::kBlock >= chunk) break;
 #pragma unroll
             for (int u = 0; u < Type::kTiles; ++u)
-              top = larger(top, larger(s[b][m][u][2 * half] * scale, s[b][m][u][2 * half + 1] * scale));
+              top = larger(top, larger(s[b][m][u][2 * half], s[b][m][u][2 * half + 1]));
           }
           top = larger(top, shuffle_xor(top, 1));
           top = larger(top, shuffle_xor(top, 2));
-          if (t == 0) exchanged_max[warp * kRows + 16 * m + 8 * half + group] = top;
+          if (t == 0) exchanged_max[warp * kBuiltRows + 16 * m + 8 * half + group] = top;
         }
       sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
-      Wide maximum[2][2];
+      Wide maximum[kGroups][2];
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
+      for (int m = 0; m < kGroups; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int place = 16 * m + 8 * half + group;
           Wide top = exchanged_max[place];
 #pragma unroll
-          for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kRows + place]);
+          for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
           maximum[m][half] = top;
           Wide sum = 0;
 #pragma unroll
@@ -231,23 +242,23 @@ struct Multiply {
             for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
               for (int v = 2 * half; v < 2 * half + 2; ++v) {
-                s[b][m][u][v] = exp2_fast(fused_multiply_add(s[b][m][u][v], scale, -top));
+                s[b][m][u][v] = exp2_fast(s[b][m][u][v] - top);
                 sum += s[b][m][u][v];
               }
           }
           sum += shuffle_xor(sum, 1);
           sum += shuffle_xor(sum, 2);
-          if (t == 0) exchanged_sum[warp * kRows + place] = sum;
+          if (t == 0) exchanged_sum[warp * kBuiltRows + place] = sum;
         }
       sync_threads();  // every warp's sums are there; the maxima are no longer read
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
+      for (int m = 0; m < kGroups; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int place = 16 * m + 8 * half + group, j = row + place;
           Wide sum = 0;
 #pragma unroll
-          for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kRows + place];
+          for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
           const Wide normalizer = Wide(1) / sum;
           if (warp == 0 && t == 0 && j < shape.positions) {
             params.maximum[path_index * shape.positions + j] = maximum[m][half];
@@ -262,14 +273,13 @@ struct Multiply {
         }
     }
 
-    STRF_DEVICE void add_with_row_statistics(int64_t path_index, int row, const Logits<Type> (&s)[Tiles::kBuilt][2],
-                                             Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) const {
-      const Wide scale = static_cast<Wide>(shape.scale);
+    STRF_DEVICE void add_with_row_statistics(int64_t path_index, int row, const Mask& s,
+                                             Mask& mask) const {
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
+      for (int m = 0; m < kGroups; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const int j = smaller(row + 16 * m + 8 * half + lane_index() / 4, shape.positions - 1);
+          const int j = smaller(row + 16 * m + 8 * half + building_lane() / 4, shape.positions - 1);
           const Wide maximum = params.maximum[path_index * shape.positions + j];
           const Wide normalizer = params.normalizer[path_index * shape.positions + j];
 #pragma unroll
@@ -278,32 +288,31 @@ struct Multiply {
             for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
               for (int v = 2 * half; v < 2 * half + 2; ++v)
-                mask[b][m][u][v] += exp2_fast(fused_multiply_add(s[b][m][u][v], scale, -maximum)) * normalizer;
+                mask[b][m][u][v] += exp2_fast(s[b][m][u][v] - maximum) * normalizer;
         }
     }
 
     STRF_DEVICE void add_with_column_statistics(int64_t path_index, int chunk_first, int chunk,
-                                                const Logits<Type> (&s)[Tiles::kBuilt][2],
-                                                Wide (&mask)[Tiles::kBuilt][2][Type::kTiles][4]) const {
-      const Wide scale = static_cast<Wide>(shape.scale);
+                                                const Mask& s,
+                                                Mask& mask) const {
 #pragma unroll
       for (int b = 0; b < Tiles::kBuilt; ++b) {
         const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
         if (block >= chunk || i >= shape.padded_positions) break;
         const Wide* statistics = params.column_statistics + path_index * kStatistics * shape.padded_positions + i +
-                                 lane_index() % 4 * Type::kPiece;
+                                 building_lane() % 4 * Type::kPiece;
         Wide maximum[Type::kPiece], normalizer[Type::kPiece];
         load_wide<Type>(statistics + kMaximum * shape.padded_positions, maximum);
         load_wide<Type>(statistics + kNormalizer * shape.padded_positions, normalizer);
 #pragma unroll
-        for (int m = 0; m < 2; ++m)
+        for (int m = 0; m < kGroups; ++m)
 #pragma unroll
           for (int v = 0; v < Type::kPiece; ++v)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
               const Wide logit = s[b][m][v / 2][2 * half + v % 2];
               mask[b][m][v / 2][2 * half + v % 2] +=
-                  exp2_fast(fused_multiply_add(logit, scale, -maximum[v])) * normalizer[v];
+                  exp2_fast(logit - maximum[v]) * normalizer[v];
             }
       }
     }
@@ -311,83 +320,87 @@ struct Multiply {
     // ---- The multiplication ----
 
     // acc += strip X over `count` positions from `first_position` on, and after the last of them the further stretch.
-    STRF_DEVICE void contract(int tile, int first_position, int count, Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) {
+    STRF_DEVICE void contract(int tile, int first_position, int count, Accumulators& acc) {
       const int blocks = (count + Type::kBlock - 1) / Type::kBlock;
       const bool last = first_position + count == shape.positions;
       const int further = last && params.reduced_grad ? shape.all_pitch / Type::kBlock : 0;
       const auto issue = [&](int block) {
-        uint8_t* stage = stages + (step + block) % 2 * stage_bytes;
+        uint8_t* stage = stages + (block & 1) * params.tile_panels * kPanelBytes;
         if (block < blocks)
           copy_x(tile, first_position + block * Type::kBlock, stage);
         else
           copy_weight(tile, (block - blocks) * Type::kBlock, stage);
         copy_commit();
       };
-      issue(0);
-      for (int block = 0; block < blocks + further; ++block) {
+#pragma unroll 1
+      for (int block = -1; block < blocks + further; ++block) {
         copy_wait<0>();
-        sync_threads();  // the block's stage is there, as the strip is, and the other stage is no longer read
+        sync_threads();  // the block's stage and the strip are there, and nobody reads the other stage any more
         if (block + 1 < blocks + further) issue(block + 1);
-        const uint8_t* stage = stages + (step + block) % 2 * stage_bytes;
+        if (block < 0) continue;
+        const uint8_t* stage = stages + (block & 1) * params.tile_panels * kPanelBytes;
         if (block < blocks)
-          multiply_strip(block * Type::kBlock, stage, acc);
+          multiply_strip(block, stage, acc);
         else
           multiply_further(tile, (block - blocks) * Type::kBlock, stage, acc);
       }
-      step += blocks + further;
     }
 
     STRF_DEVICE void copy_x(int tile, int position, uint8_t* stage) const {
-      for (int panel = 0; panel < stage_panels && tile + panel < panels; ++panel) {
-        const int frame = (tile + panel) / frame_panels, channel = (tile + panel) % frame_panels * kPanel;
+      const int thread = opaque(thread_index());
+#pragma unroll 1
+      for (int panel = 0; panel < params.tile_panels && tile + panel < params.panels; ++panel) {
+        const int frame = (tile + panel) / params.frame_panels, channel = (tile + panel) % params.frame_panels * kPanel;
         const Matrix<Type> matrix =
-            channels_by_positions<Type>(shape, params.x + sample * shape.sample_size(), frame, params.x_width);
+            channels_by_positions<Type>(shape, params.x + opaque(sample) * shape.sample_size(), frame, params.x_width);
         copy_panel<Type>(stage + panel * kPanelBytes, matrix, channel, shape.channels, position, shape.positions,
-                         thread_index(), kThreads);
+                         thread, kThreads);
       }
     }
 
     STRF_DEVICE void copy_weight(int tile, int row, uint8_t* stage) const {
+      const int thread = opaque(thread_index());
       const Matrix<Type> matrix{params.weight, shape.channels, false, params.weight_width};
-      for (int panel = 0; panel < stage_panels && tile + panel < panels; ++panel)
-        copy_panel<Type>(stage + panel * kPanelBytes, matrix, (tile + panel) % frame_panels * kPanel, shape.channels,
-                         row, shape.all_reduced, thread_index(), kThreads);
+#pragma unroll 1
+      for (int panel = 0; panel < params.tile_panels && tile + panel < params.panels; ++panel)
+        copy_panel<Type>(stage + panel * kPanelBytes, matrix, (tile + panel) % params.frame_panels * kPanel, shape.channels,
+                         row, shape.all_reduced, thread, kThreads);
     }
 
-    STRF_DEVICE int warp_row() const { return warp_index() % row_warps * kRows; }
-    STRF_DEVICE int warp_panel(int held) const { return warp_index() / row_warps * params.held + held; }
+    STRF_DEVICE int warp_row(int warp) const { return (warp & ((1 << params.row_shift) - 1)) * kRows; }
+    STRF_DEVICE int warp_panel(int warp, int held) const { return (warp >> params.row_shift) * params.held + held; }
 
-    STRF_DEVICE void multiply_strip(int k, const uint8_t* stage, Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) const {
+    STRF_DEVICE void multiply_strip(int block, const uint8_t* stage, Accumulators& acc) const {
       const int group = lane_index() / 4, t = lane_index() % 4;
-      const Storage* rows = strip + (warp_row() + group) * pitch + k + t * Type::kPiece;
+      const Storage* rows = strip_piece(warp_row(warp_index()) + group, block, t);
       Operand low[2], high[2];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        low[m] = Type::prepare(load_shared(rows + 16 * m * pitch), shape.exact);
-        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * pitch), shape.exact);
+        low[m] = Type::prepare(load_shared(rows + 16 * m * params.pitch), shape.exact);
+        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * params.pitch), shape.exact);
       }
 #pragma unroll
       for (int held = 0; held < Tiles::kHeld; ++held) {
         if (held >= params.held) break;
-        multiply_panel(stage + warp_panel(held) * kPanelBytes, !shape.channels_last, low, high, acc[held]);
+        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, !shape.channels_last, low, high, acc[held]);
       }
     }
 
     STRF_DEVICE void multiply_further(int tile, int k, const uint8_t* stage,
-                                      Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) const {
-      const int group = lane_index() / 4, t = lane_index() % 4;
+                                      Accumulators& acc) const {
+      const int lane = opaque(lane_index()), group = lane / 4, t = lane % 4;
 #pragma unroll
       for (int held = 0; held < Tiles::kHeld; ++held) {
         if (held >= params.held) break;
-        const int frame = smaller((tile + warp_panel(held)) / frame_panels, shape.frames - 1);
-        const Storage* reduced = params.reduced_grad + (sample * shape.frames + frame) * shape.reduced_size() + k +
+        const int frame = smaller((tile + warp_panel(warp_index(), held)) / params.frame_panels, shape.frames - 1);
+        const Storage* reduced = params.reduced_grad + (int64_t(sample) * shape.frames + frame) * shape.reduced_size() + k +
                                  t * Type::kPiece;
         const auto operand = [&](int row) {
-          const int j = smaller(first + warp_row() + row + group, shape.positions - 1);
+          const int j = smaller(first + warp_row(warp_index()) + row + group, shape.positions - 1);
           return Type::prepare(load_global(reduced + int64_t(j) * shape.all_pitch), shape.exact);
         };
         const Operand low[2] = {operand(0), operand(16)}, high[2] = {operand(8), operand(24)};
-        multiply_panel(stage + warp_panel(held) * kPanelBytes, false, low, high, acc[held]);
+        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, false, low, high, acc[held]);
       }
     }
 
@@ -403,67 +416,21 @@ struct Multiply {
 
     // ---- The result ----
 
-    // Each warp turns its results round in 4 KB of the stages, kPassPositions positions at a time: rows of channels or
-    // of positions, as y lies in memory.
-    STRF_DEVICE void store(int tile, const Wide (&acc)[Tiles::kHeld][2][kChannelTiles][4]) {
-      sync_threads();  // the stages are no longer read
-      uint8_t* turned = stages + warp_index() * kPanelBytes;
+    STRF_DEVICE void store(int tile, const Accumulators& acc) const {
+      sync_threads();  // the stages are no longer read: each warp has 4 KB of them to turn its results round in
+      const int warp = opaque(warp_index());
+      uint8_t* memory = stages + warp * kPanelBytes;
 #pragma unroll
       for (int held = 0; held < Tiles::kHeld; ++held) {
-        if (held >= params.held) break;
-#pragma unroll
-        for (int pass = 0; pass < kRows / kPassPositions; ++pass) {
-          turn(pass, turned, acc[held]);
-          sync_warp();
-          const int panel = tile + warp_panel(held);
-          if (panel < panels) store_turned(panel, first + warp_row() + pass * kPassPositions, turned);
-          sync_warp();
-        }
-      }
-      sync_threads();  // the stages may be filled again
-    }
-
-    // Where element `at` of row `row` of the 4 KB lies; rows of kPassPositions or of kPanel elements.
-    STRF_DEVICE Storage* turned_element(uint8_t* turned, int row, int at) const {
-      const int row_bytes = (shape.channels_last ? kPanel : kPassPositions) * static_cast<int>(sizeof(Storage));
-      const int chunks = row_bytes / kPieceBytes, within = at % Type::kPiece;
-      const int chunk = at / Type::kPiece ^ (shape.channels_last ? row : row >> 1) % (chunks < 8 ? chunks : 8);
-      return reinterpret_cast<Storage*>(turned + row * row_bytes + chunk * kPieceBytes) + within;
-    }
-
-    STRF_DEVICE void turn(int pass, uint8_t* turned, const Wide (&acc)[2][kChannelTiles][4]) const {
-      const int group = lane_index() / 4, t = lane_index() % 4;
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int position = 16 * m + 8 * half - pass * kPassPositions;
-          if (position < 0 || position >= kPassPositions) continue;
-#pragma unroll
-          for (int n = 0; n < kChannelTiles; ++n)
-#pragma unroll
-            for (int v = 0; v < 2; ++v) {
-              const int channel = 8 * n + 2 * t + v;
-              Storage* to = shape.channels_last ? turned_element(turned, position + group, channel)
-                                                : turned_element(turned, channel, position + group);
-              Type::store(to, acc[m][n][2 * half + v]);
-            }
-        }
-    }
-
-    STRF_DEVICE void store_turned(int panel, int position, uint8_t* turned) const {
-      const int frame = panel / frame_panels, channel = panel % frame_panels * kPanel;
-      Storage* y = params.y + sample * shape.sample_size() + shape.frame_offset(frame);
-      constexpr int kPieces = kPanelBytes / kPieceBytes;
-#pragma unroll 4
-      for (int index = lane_index(); index < kPieces; index += kWarp) {
-        const int row_pieces = (shape.channels_last ? kPanel : kPassPositions) / Type::kPiece;
-        const int row = index / row_pieces, at = index % row_pieces * Type::kPiece;
-        const Piece piece = load_shared(turned_element(turned, row, at));
-        const int j = position + (shape.channels_last ? row : at), c = channel + (shape.channels_last ? at : row);
-        if (j >= shape.positions || c >= shape.channels) continue;
-        Storage* to = y + c * shape.channel_stride() + j * shape.position_stride();
-        store_piece<Type>(to, piece, shape.channels_last ? shape.channels - c : shape.positions - j, params.y_width);
+        const int panel = tile + warp_panel(warp, held);
+        if (held >= params.held || panel >= params.panels) break;
+        const int frame = panel / params.frame_panels, channel = panel % params.frame_panels * kPanel;
+        Storage* y = params.y + opaque(sample) * shape.sample_size() + shape.frame_offset(frame);
+        const int position = first + warp_row(warp);
+        if (shape.channels_last)
+          Turned<Type, true>{shape, memory, y, params.y_width}.store(position, channel, acc[held]);
+        else
+          Turned<Type, false>{shape, memory, y, params.y_width}.store(position, channel, acc[held]);
       }
     }
   };

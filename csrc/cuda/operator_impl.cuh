@@ -23,7 +23,7 @@ class Run {
   Run(const strf_problem& problem, const Limits& limits, bool backward, const void* x, const void* weight,
       void* workspace, void* stream)
       : plan_(plan_of(problem, limits, backward)), shape_(plan_.shape), limits_(limits), batch_(problem.batch),
-        backward_(backward), x_(static_cast<const Storage*>(x)), weight_(static_cast<const Storage*>(weight)),
+        temperature_(problem.temperature), backward_(backward), x_(static_cast<const Storage*>(x)), weight_(static_cast<const Storage*>(weight)),
         workspace_(static_cast<uint8_t*>(workspace)), stream_(stream) {}
 
   const char* forward(void* y, void* maximum, void* normalizer) {
@@ -171,7 +171,7 @@ class Run {
     typename Gradient<Type>::Params params{};
     const int64_t map = sample * shape_.paths;
     params.shape = shape_;
-    params.temperature = static_cast<Wide>(temperature());
+    params.temperature = static_cast<Wide>(temperature_);
     params.pooled = at<Storage>(plan_.pooled) + map * shape_.pooled_size();
     params.transposed = at<Storage>(plan_.transposed) + map * shape_.transposed_size();
     params.statistics = at<Wide>(plan_.statistics) + map * kStatistics * shape_.padded_positions;
@@ -245,7 +245,8 @@ class Run {
       params.reduced_grad = at<Storage>(plan_.grad_reduced);
     }
     choose_strip<Kernel>(params.strip, params.held);
-    go<Kernel>(params, batch_ * Kernel::strips(params),
+    Kernel::derive(params);
+    go<Kernel>(params, batch_ * params.strips,
                Kernel::shared_bytes(params.strip, params.held, shape_.positions));
   }
 
@@ -270,12 +271,11 @@ class Run {
     held = 1;
   }
 
-  double temperature() const { return shape_.scale == 0x1p-100 ? 0.0 : shape_.scale / 1.4426950408889634074; }
-
   const Plan plan_;
   const Shape& shape_;
   const Limits limits_;
   const int64_t batch_;
+  const double temperature_;
   const bool backward_;
   const Storage *x_, *weight_;
   uint8_t* workspace_;

@@ -43,8 +43,7 @@ inline Shape shape_of(const strf_problem& problem) {
   }
   shape.channels_last = problem.layout == STRF_CHANNELS_LAST;
   shape.exact = !problem.tf32;
-  // Erased logits are infinite, and must stay so when they are scaled; with so small a scale all others become 0.
-  shape.scale = problem.temperature == 0 ? 0x1p-100 : problem.temperature * 1.4426950408889634074;
+  shape.scale = problem.temperature * 1.4426950408889634074;
   return shape;
 }
 

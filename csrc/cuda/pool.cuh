@@ -113,17 +113,13 @@ struct PoolForward {
     Storage* pooled = params.pooled + path_index * shape.pooled_size();
     for (int index = thread_index(); row < shape.row_pitch && index < kPanel * kRowPieces; index += kThreads) {
       const int i = index / kRowPieces, e = index % kRowPieces * Type::kPiece;
-      Wide values[Type::kPiece], rest[Type::kPiece];
+      Wide values[Type::kPiece];
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) values[v] = tile[i * kTilePitch + e + v];
       const Piece big = Type::pack(values);
       Storage* to = pooled + int64_t(position + i) * shape.position_pitch + row + e;
       *reinterpret_cast<Piece*>(to) = big;
-      if (!split) continue;
-      Type::unpack(big, rest);
-#pragma unroll
-      for (int v = 0; v < Type::kPiece; ++v) rest[v] = values[v] - rest[v];
-      *reinterpret_cast<Piece*>(to + shape.row_pitch) = Type::pack(rest);
+      if (split) *reinterpret_cast<Piece*>(to + shape.row_pitch) = rest_of<Type>(values, big);
     }
     if (!params.transposed || row >= shape.wide_rows) return;
     Storage* transposed = params.transposed + path_index * shape.transposed_size();
@@ -132,8 +128,10 @@ struct PoolForward {
       Wide values[Type::kPiece];
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) values[v] = tile[(i + v) * kTilePitch + e];
-      *reinterpret_cast<Piece*>(transposed + int64_t(row + e) * shape.padded_positions + position + i) =
-          Type::pack(values);
+      Storage* to = transposed + int64_t(row + e) * shape.padded_positions + position + i;
+      const Piece big = Type::pack(values);
+      *reinterpret_cast<Piece*>(to) = big;
+      if (split) *reinterpret_cast<Piece*>(to + shape.transposed_part()) = rest_of<Type>(values, big);
     }
   }
 };

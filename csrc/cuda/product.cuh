@@ -162,8 +162,7 @@ struct Product {
   static STRF_DEVICE void store(const Params& params, int64_t product, int row, int column, Storage* tile,
                                 const Wide (&acc)[kGroups][4][4]) {
     for_pairs(acc, [&](int i, int j, Wide first, Wide second) {
-      Type::store(tile + i * kTilePitch + j, first);
-      Type::store(tile + i * kTilePitch + j + 1, second);
+      Type::store_neighbours(tile + i * kTilePitch + j, first, second);
     });
     sync_threads();
     constexpr int kRowPieces = kSide / Type::kPiece;

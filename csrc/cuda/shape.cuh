@@ -22,11 +22,12 @@ struct Shape {
   int position_pitch;          // row_pitch, or twice that where any path is split
   bool channels_last;
   bool exact;    // float32 products as good as float32's
-  double scale;  // temperature * log2(e), not 0
+  double scale;  // temperature * log2(e)
 
   // Elements from one path of T_k to the next, and of its transposed copy.
   STRF_SHARED int64_t pooled_size() const { return int64_t(padded_positions) * position_pitch; }
-  STRF_SHARED int64_t transposed_size() const { return int64_t(wide_rows) * padded_positions; }
+  STRF_SHARED int64_t transposed_part() const { return int64_t(wide_rows) * padded_positions; }
+  STRF_SHARED int64_t transposed_size() const { return position_pitch / row_pitch * transposed_part(); }
   STRF_SHARED int64_t gradient_size() const { return int64_t(positions) * wide_rows; }
   STRF_SHARED int64_t reduced_size() const { return int64_t(positions) * all_pitch; }  // R of one frame
   STRF_SHARED int64_t sample_size() const { return int64_t(channels) * frames * positions; }
@@ -44,8 +45,6 @@ STRF_DEVICE Matrix<Type> channels_by_positions(const Shape& shape, const typenam
   return {sample + shape.frame_offset(frame), shape.channels_last ? shape.position_stride() : shape.channel_stride(),
           !shape.channels_last, width};
 }
-
-STRF_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 
 }  // namespace strf
 

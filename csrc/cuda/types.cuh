@@ -45,6 +45,15 @@ struct HalfType : Sizes<uint16_t, float> {
 
   static STRF_DEVICE float load(const uint16_t* from) { return Half::widen(*from); }
   static STRF_DEVICE void store(uint16_t* to, float value) { *to = static_cast<uint16_t>(Half::narrow(value, 0.0f)); }
+  // Two values by one conversion. Neighbours in memory begin at an even element.
+  static STRF_DEVICE void store(uint16_t* to, uint16_t* other, float value, float next) {
+    const uint32_t both = Half::narrow(value, next);
+    *to = static_cast<uint16_t>(both);
+    *other = static_cast<uint16_t>(both >> 16);
+  }
+  static STRF_DEVICE void store_neighbours(uint16_t* to, float value, float next) {
+    *reinterpret_cast<uint32_t*>(to) = Half::narrow(value, next);
+  }
 
   static STRF_DEVICE void unpack(const Piece& piece, float (&values)[8]) {
 #pragma unroll
@@ -99,6 +108,11 @@ struct Float32 : Sizes<float, float> {
 
   static STRF_DEVICE float load(const float* from) { return *from; }
   static STRF_DEVICE void store(float* to, float value) { *to = value; }
+  static STRF_DEVICE void store(float* to, float* other, float value, float next) {
+    *to = value;
+    *other = next;
+  }
+  static STRF_DEVICE void store_neighbours(float* to, float value, float next) { store(to, to + 1, value, next); }
 
   static STRF_DEVICE void unpack(const Piece& piece, float (&values)[4]) {
 #pragma unroll
@@ -148,6 +162,11 @@ struct Float64 : Sizes<double, double> {
 
   static STRF_DEVICE double load(const double* from) { return *from; }
   static STRF_DEVICE void store(double* to, double value) { *to = value; }
+  static STRF_DEVICE void store(double* to, double* other, double value, double next) {
+    *to = value;
+    *other = next;
+  }
+  static STRF_DEVICE void store_neighbours(double* to, double value, double next) { store(to, to + 1, value, next); }
 
   static STRF_DEVICE void unpack(const Piece& piece, double (&values)[2]) {
     values[0] = double_of(piece.word[0], piece.word[1]);
@@ -178,6 +197,16 @@ struct Float64 : Sizes<double, double> {
     }
   }
 };
+
+// What the rounding of the values to `rounded` left out, as a piece.
+template <class Type>
+STRF_DEVICE Piece rest_of(const typename Type::Wide (&values)[Type::kPiece], const Piece& rounded) {
+  typename Type::Wide rest[Type::kPiece];
+  Type::unpack(rounded, rest);
+#pragma unroll
+  for (int i = 0; i < Type::kPiece; ++i) rest[i] = values[i] - rest[i];
+  return Type::pack(rest);
+}
 
 }  // namespace strf
 
