@@ -3,6 +3,7 @@
 Symbols as in the operator's equations: D = C T rows, N positions, P paths, E = C/n T rows of a reduction.
 """
 
+import importlib.util
 from dataclasses import dataclass
 
 import torch
@@ -28,15 +29,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Measured: operations a second of the best large product, bytes a second of a large copy, read plus written."""
+    """Measured: operations a second of the best large product, bytes a second of a large copy, read plus written.
+
+    On a GPU with Triton also exponentials a second, and bytes a second read from the second-level cache.
+    """
 
     operations: float
     bytes: float
     operations_by: dict[str, float]
+    exponentials: float | None = None
+    cached_bytes: float | None = None
 
     def floor(self, cost: Cost) -> float:
-        """Seconds below which `cost` cannot be paid: the products or the memory, whichever takes longer."""
-        return max(cost.operations / self.operations, cost.bytes / self.bytes)
+        """Seconds below which `cost` cannot be paid: products, memory or exponentials, whichever takes longest."""
+        exponentials = cost.exponentials / self.exponentials if self.exponentials else 0.0
+        return max(cost.operations / self.operations, cost.bytes / self.bytes, exponentials)
 
 
 def cost(problem: Problem, backward: bool) -> Cost:
@@ -77,8 +84,8 @@ def measure_peaks(device: str, dtype: torch.dtype, size: int | None = None, roun
     processors they differ by more than two.
 
     Args:
-        size: of the square matrices; the copy moves 16 times as many elements as one has, up to 2^26. Default 2,048
-            on the CPU and 8,192 on a GPU.
+        size: of the square matrices; the copy moves 16 times as many elements as one has, up to 2^26 on the CPU and
+            2^28 on a GPU, many times its cache. Default 2,048 on the CPU and 8,192 on a GPU.
     """
     size = size or (8192 if device == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in "ab")
@@ -88,7 +95,11 @@ def measure_peaks(device: str, dtype: torch.dtype, size: int | None = None, roun
         kernel = torch.randn(size, size, 1, 1, dtype=dtype)
         products["1x1 convolution"] = lambda: F.conv2d(image, kernel)
     rates = {name: 2 * size**3 / fastest(product, device, rounds) for name, product in products.items()}
-    source = torch.ones(min(16 * size * size, 2**26), device=device)
+    source = torch.ones(min(16 * size * size, 2**28 if device == "cuda" else 2**26), device=device)
     target = torch.empty_like(source)
     copied = 2 * source.nbytes / fastest(lambda: target.copy_(source), device, rounds)
-    return Peaks(max(rates.values()), copied, rates)
+    if device != "cuda" or importlib.util.find_spec("triton") is None:
+        return Peaks(max(rates.values()), copied, rates)
+    from bench.rates import cached_bytes, exponentials
+
+    return Peaks(max(rates.values()), copied, rates, exponentials(rounds), cached_bytes(rounds))

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,12 +26,20 @@ def write_result(name: str, what: str, packages: tuple[str, ...], figures: dict,
         "command": " ".join(["python", "-m", f"bench.{name}", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "device": {"cpu": cpu_model(), "cores": os.cpu_count()} | (torch_device() if "torch" in packages else {}),
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "versions": {"python": platform.python_version()} | {package: version_of(package) for package in packages},
         **figures,
     }
     out = out or RESULTS / f"{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def version_of(package: str) -> str:
+    """The installed version of a package, or that there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def cpu_model() -> str:
@@ -44,9 +52,18 @@ def torch_device() -> dict:
     """The vector instructions and threads that torch uses on the CPU, and the GPU, if there is one."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
+    found = {
         "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": None,
     }
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties()
+        found |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "l2_bytes": properties.L2_cache_size,
+            "cuda": torch.version.cuda,
+        }
+    return found

@@ -1,17 +1,21 @@
 """Times the operator against every other way to compute it that we know of, forward and forward + backward.
 
-    python -m bench.operator [--rounds 15] [--threads N] [--device cpu|gpu] [--out FILE] [--quick]
+    python -m bench.operator [--rounds 15] [--threads N] [--device cpu|cuda] [--out FILE] [--quick]
 
 The sizes are those of P3DC (4 frames of 256x128, stages 2 and 3), in parallel and as the cascade, in both layouts, on
-a GPU in bfloat16 and float32, eager and inside CUDA graphs; then a sweep over positions and one over channels. Every
-contender must agree with float64 before it is timed. Contenders are timed in turn and ratios formed within a round.
+a GPU in bfloat16, float32 and TF32, eager and inside CUDA graphs; then a sweep over positions and one over channels.
+Every contender must agree with float64 before it is timed. Contenders are timed in turn, ratios formed within a round.
 
-Prints the tables and writes bench/results/operator.json and operator.png; with --quick, which only shows that
-everything runs, files are written only where --out says. The sweeps take half as many rounds.
+Prints the tables and writes bench/results/operator.json, after every problem anew, and operator.png; with --quick,
+which only shows that everything runs, files are written only where --out says. The sweeps take half as many rounds. A
+problem that fails is named in the file and at the end, where the status is then 1.
 """
 
+import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,17 +25,27 @@ from bench.competitors import Operator, competitors, ours, solve, usable_backend
 from bench.floor import Peaks, cost, measure_peaks
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
-from bench.plots import plot_operator
+from bench.plots import draw, plot_operator
 from bench.problems import TEMPERATURE, Problem, channel_sweep, paper_problems, position_sweep
 from bench.tables import aligned, with_quartiles
-from bench.timing import Call, graphed, held_for_backward, interleave, peak_memory, ratios, rounded, spread
+from bench.timing import (
+    Call,
+    graphed,
+    held_for_backward,
+    in_rotation,
+    interleave,
+    peak_memory,
+    ratios,
+    rounded,
+    spread,
+)
 from strf_cuda.backends.reference import factorized_attention_reference
 
 FORWARD, BOTH = "forward", "forward + backward"
 OURS = "strf_cuda"
 # Relative error in the Euclidean norm. Two nearly equal maxima of a pool may change places under rounding, and their
 # gradient with them; in bfloat16 the literal code also rounds logits, which the soft-max magnifies.
-LIMITS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+LIMITS = {"float32": 1e-4, "tf32": 0.03, "bfloat16": 0.1}
 
 
 def contenders(device: str, compiled: bool) -> dict[str, Operator]:
@@ -49,14 +63,16 @@ def measure(
     """Checks and times all contenders on one problem.
 
     Args:
-        operators: ratios refer to the first. One of ours must run; another that cannot is reported with its reason.
+        operators: ratios refer to the first. Ours must run and be right; another that does not is reported with the
+            reason.
         on_round: called after each round, for a progress bar.
 
     Returns:
         An entry of the JSON for each mode: eager, and on a GPU also inside CUDA graphs.
     """
     torch.compiler.reset()
-    x, weight, grad = problem.inputs()
+    sets = problem.sets()
+    x, weight, _ = sets[0]
     entries = [
         {
             "problem": problem.name,
@@ -68,14 +84,15 @@ def measure(
         for mode in (("eager", "CUDA graph") if problem.device == "cuda" else ("eager",))
     ]
     for direction in (FORWARD, BOTH):
-        calls, not_run = prepare(problem, operators, direction, (x, weight, grad))
+        calls, not_run = prepare(problem, operators, direction, sets)
         required = cost(problem, backward=direction == BOTH)
         floor = peaks.floor(required)
         for entry in entries:
             if entry["mode"] == "CUDA graph":
                 calls, not_captured = capture(calls)
                 not_run |= not_captured
-            times = interleave(calls, rounds, problem.device, on_round)
+            turns = {name: in_rotation(own) for name, own in calls.items()}
+            times = interleave(turns, rounds, problem.device, on_round)
             entry["floor"][direction] = {**vars(required), "ms": rounded(1000 * floor)}
             figures = entry["contenders"]
             for name, reason in not_run.items():
@@ -87,39 +104,41 @@ def measure(
                     "share_of_floor": rounded(floor / spread(seconds)["median"]),
                 }
             if direction == BOTH and entry["mode"] == "eager":
-                for name, call in calls.items():
-                    figures[name] |= memory(problem, operators[name], call, x, weight)
+                for name, own in calls.items():
+                    figures[name] |= memory(problem, operators[name], own[0], x, weight)
     return entries
 
 
 def prepare(
-    problem: Problem, operators: Mapping[str, Operator], direction: str, tensors: Sequence[Tensor]
-) -> tuple[dict[str, Call], dict[str, str]]:
-    """The calls to be timed, each of which has returned what float64 says, and why the others cannot be made."""
-    expected = call_of(_in_float64, problem, [tensor.double() for tensor in tensors], direction)()
+    problem: Problem, operators: Mapping[str, Operator], direction: str, sets: Sequence[Sequence[Tensor]]
+) -> tuple[dict[str, list[Call]], dict[str, str]]:
+    """The calls to be timed, one for each set of x, weight and grad, and why the others cannot be made.
+
+    Each contender has returned what float64 says for the first set.
+    """
+    expected = call_of(_in_float64, problem, [tensor.double() for tensor in sets[0]], direction)()
     calls, not_run = {}, {}
     for name, operator in operators.items():
-        call = call_of(operator, problem, tensors, direction)
+        own = [call_of(operator, problem, tensors, direction) for tensors in sets]
         try:
-            results = call()
+            for result, truth in zip(own[0](), expected, strict=True):
+                error = ((result - truth).norm() / truth.norm()).item()
+                assert error <= LIMITS[problem.arithmetic], f"{name}, {direction}: relative error {error:.1e}"
         except Exception as error:
             if name.startswith(OURS):
                 raise
             not_run[name] = first_line(error)
-            continue
-        for result, truth in zip(results, expected, strict=True):
-            error = ((result - truth).norm() / truth.norm()).item()
-            assert error <= LIMITS[problem.dtype], f"{name}, {direction}, {problem}: relative error {error:.1e}"
-        calls[name] = call
+        else:
+            calls[name] = own
     return calls, not_run
 
 
-def capture(calls: Mapping[str, Call]) -> tuple[dict[str, Call], dict[str, str]]:
+def capture(calls: Mapping[str, Sequence[Call]]) -> tuple[dict[str, list[Call]], dict[str, str]]:
     """The calls as CUDA graphs, and why the others cannot be captured; ours must be."""
     graphs, not_captured = {}, {}
-    for name, call in calls.items():
+    for name, own in calls.items():
         try:
-            graphs[name] = graphed(call)
+            graphs[name] = [graphed(call) for call in own]
         except Exception as error:
             if name.startswith(OURS):
                 raise
@@ -189,8 +208,18 @@ def plan(device: str, quick: bool) -> list[Problem]:
     dtypes = [torch.bfloat16, torch.float32] if device == "cuda" else [torch.float32]
     batch = 1 if quick else {"cpu": 8, "cuda": 32}[device]
     paper = paper_problems(device, batch, dtypes)
+    if device == "cuda":
+        paper += [dataclasses.replace(problem, tf32=True) for problem in paper if problem.dtype == torch.float32]
     sweep = [*position_sweep(device, batch, dtypes[0]), *channel_sweep(device, batch, dtypes[0])]
     return [*paper[1::4], *sweep[::5]] if quick else [*paper, *sweep]
+
+
+def compiled_too(problem: Problem) -> bool:
+    """Whether torch.compile takes part: it takes many seconds for each size, so only where the goals ask for it."""
+    asked_for = problem.name.startswith("stage") and problem.integration == "parallel"
+    if problem.device == "cuda":
+        return asked_for and problem.dtype == torch.bfloat16 and problem.layout == "contiguous"
+    return asked_for
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -199,32 +228,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     problems = plan(device, options.quick)
     paper_rounds = 2 if options.quick else options.rounds
     rounds = [paper_rounds if problem.name.startswith("stage") else (paper_rounds + 1) // 2 for problem in problems]
-    peaks = {dtype: measure_peaks(device, dtype) for dtype in {problem.dtype for problem in problems}}
-    entries = []
+    out = options.out or (None if options.quick else RESULTS / "operator.json")
+    entries, failed, peaks = [], [], {}
     modes = 2 if device == "cuda" else 1
     with tqdm(total=2 * modes * sum(rounds), unit="round", disable=None, leave=False) as bar:
         for problem, own_rounds in zip(problems, rounds, strict=True):
             bar.set_description(f"{problem.name}, {problem.integration}, {problem.layout}")
-            # A compiled graph serves one size and takes seconds to make: only where the goals ask for it.
-            compiled = problem.name.startswith("stage") and problem.integration == "parallel"
-            found = measure(problem, contenders(device, compiled), peaks[problem.dtype], own_rounds, bar.update)
-            bar.write("\n".join(map(table, found)))
-            entries += found
-    out = options.out or (None if options.quick else RESULTS / "operator.json")
-    if out:
-        write_result(
-            "operator",
-            "milliseconds a call, median and quartiles; ratio: time over that of the first contender, within a round",
-            ("torch",),
-            {
-                "rounds": paper_rounds,
-                "peaks": {str(dtype).removeprefix("torch."): vars(peak) for dtype, peak in peaks.items()},
-                "limits": {str(dtype).removeprefix("torch."): LIMITS[dtype] for dtype in peaks},
-                "problems": entries,
-            },
-            out,
-        )
-        plot_operator(entries, out.with_suffix(".png"))
+            operators = contenders(device, compiled_too(problem))
+            try:
+                with problem.settings():
+                    if problem.arithmetic not in peaks:
+                        peaks[problem.arithmetic] = measure_peaks(device, problem.dtype)
+                    found = measure(problem, operators, peaks[problem.arithmetic], own_rounds, bar.update)
+            except Exception as error:
+                failed.append({"problem": problem.name, **problem.sizes(), "failed": first_line(error)})
+                bar.write(f"{problem} failed: {first_line(error)}\n")
+            else:
+                bar.write("\n".join(map(table, found)))
+                entries += found
+            if out:
+                write(out, paper_rounds, peaks, entries, failed)
+    if out and not failed:
+        draw(plot_operator, entries, out.with_suffix(".png"))
+    if failed:
+        sys.exit(f"{len(failed)} of {len(problems)} problems failed; the first: {failed[0]['failed']}")
+
+
+def write(out: Path, rounds: int, peaks: Mapping[str, Peaks], entries: list[dict], failed: list[dict]) -> None:
+    """The JSON file with what has been measured so far."""
+    write_result(
+        "operator",
+        "milliseconds a call, median and quartiles; ratio: time over that of the first contender, within a round",
+        ("torch", "triton"),
+        {
+            "rounds": rounds,
+            "peaks": {name: vars(peak) for name, peak in peaks.items()},
+            "limits": {name: LIMITS[name] for name in peaks},
+            "problems": entries,
+            "failed": failed,
+        },
+        out,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=positive, default=15)
     made.add_argument("--threads", type=positive, help="of the CPU; torch's choice unless given")
-    made.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda", "gpu"), default="auto", help="gpu: the same as cuda")
     made.add_argument("--quick", action="store_true", help="few rounds of little, to see that everything runs")
     made.add_argument("--out", type=Path, help="the JSON file; the plot goes beside it")
     return made
@@ -25,7 +25,7 @@ def parse(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse
     """The options, with `device` "cpu" or "cuda"; sets torch's threads. Ends the program where there is no such GPU."""
     options = made.parse_args(argv)
     try:
-        options.device = resolve_device(options.device).type
+        options.device = resolve_device("gpu" if options.device == "cuda" else options.device).type
     except InputError as error:
         made.error(str(error))
     if options.threads:

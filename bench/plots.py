@@ -1,12 +1,9 @@
-"""The pictures beside the figures of the benchmarks."""
+"""The pictures beside the figures of the benchmarks, drawn where matplotlib is installed."""
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib import pyplot
-
-matplotlib.use("Agg")
 OURS = ("#0b3c8c", "#4f8fdd", "#9cc3ef")  # by backend, the first the darkest
 OTHERS = ("#c0392b", "#e08a1e", "#5f8f3e", "#8e5ea2", "#7f7f7f", "#16807a")
 PARTS = {
@@ -16,6 +13,14 @@ PARTS = {
     "loss": "#e08a1e",
     "optimizer": "#5f8f3e",
 }
+
+
+def draw(plot: Callable, figures: object, out: Path) -> None:
+    """Calls one of the functions below, or says that it cannot be called."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("No plot is drawn: matplotlib is not installed here.")
+    else:
+        plot(figures, out)
 
 
 def plot_operator(entries: Sequence[dict], out: Path) -> None:
@@ -28,7 +33,7 @@ def plot_operator(entries: Sequence[dict], out: Path) -> None:
     swept.sort(key=lambda entry: entry["height"] * entry["width"])
     positions = [entry["height"] * entry["width"] for entry in swept]
     directions = list(swept[0]["floor"])
-    figure, axes = pyplot.subplots(
+    figure, axes = _pyplot().subplots(
         len(directions), 2, figsize=(11, 3.7 * len(directions)), sharex=True, squeeze=False, layout="constrained"
     )
     for (times, shares), direction in zip(axes, directions, strict=True):
@@ -74,7 +79,7 @@ def plot_training_step(models: dict[str, dict], out: Path) -> None:
     Args:
         models: the "models" of the JSON.
     """
-    figure, axis = pyplot.subplots(figsize=(9, 1.6 + 0.7 * len(models)), layout="constrained")
+    figure, axis = _pyplot().subplots(figsize=(9, 1.6 + 0.7 * len(models)), layout="constrained")
     names = list(models)[::-1]
     for row, name in enumerate(names):
         left = 0.0
@@ -94,7 +99,16 @@ def plot_training_step(models: dict[str, dict], out: Path) -> None:
     save(figure, out)
 
 
-def save(figure: pyplot.Figure, out: Path) -> None:
+def save(figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130, bbox_inches="tight")
-    pyplot.close(figure)
+    _pyplot().close(figure)
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ HALVES = {"parallel": ((0, 4),), "cascade": ((0, 2), (2, 4))}  # the paths of ea
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 REDUCTION = 16
 TEMPERATURE = 4.0
+MOST_SETS = 8
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Problem:
     layout: str = "contiguous"
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    tf32: bool = False  # products of float32 on a GPU in TF32
 
     @property
     def positions(self) -> int:
@@ -41,13 +44,39 @@ class Problem:
         """C/n: the channels of each path's reduction."""
         return self.channels // REDUCTION
 
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x, weight and the gradient of y, always the same values.
+    @property
+    def arithmetic(self) -> str:
+        """The type, or "tf32" where float32 is multiplied so."""
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
+
+    @contextmanager
+    def settings(self):
+        """What PyTorch must be told for this arithmetic, for products and for cuDNN's convolutions."""
+        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        # The older settings: torch.compile reads them, and refuses to when the newer fp32_precision was set.
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = self.tf32
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
+
+    def sets(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """`inputs`, on a GPU so often that the second-level cache cannot hold x from one use to the next."""
+        if self.device != "cuda":
+            return [self.inputs()]
+        size = self.batch * self.channels * self.frames * self.positions * self.dtype.itemsize
+        copies = 1 + math.ceil(torch.cuda.get_device_properties().L2_cache_size / size)
+        return [self.inputs(seed) for seed in range(min(copies, MOST_SETS))]
+
+    def inputs(self, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """x, weight and the gradient of y, always the same values for a seed.
 
         Weights are drawn as the unit draws them. The scale of x is such that the diagonal of a mask without pooling
         weighs about as much as the rest of its column: masks that are neither flat nor copies of single positions.
         """
-        random = torch.Generator().manual_seed(0)
+        random = torch.Generator().manual_seed(seed)
         shape = (self.batch, self.channels, self.frames, self.height, self.width)
         diagonal = TEMPERATURE * self.reduced * self.frames / 3  # of S, on average, if x had unit variance
         scale = (math.log(self.positions + 1) / diagonal) ** 0.5
@@ -69,7 +98,7 @@ class Problem:
             "width": self.width,
             "integration": self.integration,
             "layout": self.layout,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.arithmetic,
         }
 
 

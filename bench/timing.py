@@ -4,11 +4,12 @@ A ratio is formed within each round and never across rounds; what is reported is
 """
 
 import gc
+import itertools
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -92,6 +93,12 @@ def graphed(call: Call) -> Call:
     with torch.cuda.graph(graph):
         call()
     return graph.replay
+
+
+def in_rotation(calls: Sequence[Call]) -> Call:
+    """A call that makes one of these after the other, each time the next."""
+    turns = itertools.cycle(calls)
+    return lambda: next(turns)()
 
 
 def held_for_backward(call: Call) -> int:

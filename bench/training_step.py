@@ -1,6 +1,6 @@
 """Times a training step of P3DC with and without STRF, by every usable backend, and tells where the time goes.
 
-    python -m bench.training_step [--rounds 15] [--batch N] [--threads N] [--device cpu|gpu] [--out FILE] [--quick]
+    python -m bench.training_step [--rounds 15] [--batch N] [--threads N] [--device cpu|cuda] [--out FILE] [--quick]
 
 ResNet-50 on made-up clips of 4 frames of 256x128, people with four clips each: forward, loss, backward, Adam. The
 models take their steps in turn and ratios are formed within a round. The parts are timed in further steps, since
@@ -10,29 +10,55 @@ Prints the table and writes bench/results/training_step.json and training_step.p
 everything runs, files are written only where --out says.
 """
 
+import importlib.util
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.competitors import usable_backends
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser, positive
-from bench.plots import plot_training_step
+from bench.plots import draw, plot_training_step
 from bench.tables import aligned, with_quartiles
 from bench.timing import Stopwatch, interleave, ratios, rounded, spread
 from strf_cuda import STRF
 from strf_cuda.devices import autocast_type, keep_freed_memory
-from strf_cuda.losses import ReidLoss
 from strf_cuda.models import create_model
 
 BASELINE = "P3DC"
 CLIPS_PER_PERSON = 4
 PEOPLE = 625
 PARTS = ("backbone", "STRF forward", "STRF backward", "loss", "optimizer")
+
+
+class PlainLoss(nn.Module):
+    """The loss of training in plain PyTorch, for machines without pytorch-metric-learning.
+
+    Every person must have several clips.
+    """
+
+    def forward(self, logits: Tensor, features: Tensor, labels: Tensor) -> SimpleNamespace:
+        unit = F.normalize(features.float())
+        distance, same = 1 - unit @ unit.T, labels[:, None] == labels
+        farthest = distance.masked_fill(~same, -torch.inf).amax(1)
+        nearest = distance.masked_fill(same, torch.inf).amin(1)
+        triplet = (farthest - nearest + 0.3).relu().mean()
+        return SimpleNamespace(total=F.cross_entropy(logits.float(), labels) + triplet)
+
+
+def training_loss() -> nn.Module:
+    """`strf_cuda.losses.ReidLoss` where its dependencies are installed."""
+    if importlib.util.find_spec("pytorch_metric_learning") is None:
+        return PlainLoss()
+    from strf_cuda.losses import ReidLoss
+
+    return ReidLoss()
 
 
 class Trainee:
@@ -48,7 +74,7 @@ class Trainee:
         torch.manual_seed(0)
         options = {"unit_options": {"backend": backend}} if unit == "strf" else {}
         self.model = create_model("p3dc", PEOPLE, unit=unit, **options, **size).to(device).train()
-        self.loss = ReidLoss()
+        self.loss = training_loss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4, weight_decay=5e-4)
         self.device = device
         self.dtype = autocast_type("auto", "gpu" if device == "cuda" else "cpu")
@@ -181,11 +207,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "rounds": rounds,
                 "clips": list(clips.shape),
                 "dtype": str(dtype).removeprefix("torch."),
+                "loss": type(models[BASELINE].loss).__name__,
                 "models": figures,
             },
             out,
         )
-        plot_training_step(figures, out.with_suffix(".png"))
+        draw(plot_training_step, figures, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

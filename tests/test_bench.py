@@ -1,7 +1,9 @@
 """The benchmarks: contenders compute the same, costs are counted right, clocks and memory are read right, all runs."""
 
+import importlib.util
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +13,10 @@ import oracle
 from bench import operator, products, training_step
 from bench.competitors import competitors, ours, solve, usable_backends
 from bench.floor import Cost, Peaks, cost, measure_peaks
-from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
+from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
 from bench.tables import aligned, with_quartiles
-from bench.timing import Stopwatch, held_for_backward, interleave, peak_memory, ratios, spread
-from bench.training_step import PARTS, Trainee, made_up_batch
+from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios, spread
+from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch
 
 TINY = Problem("N=12", 2, 32, 4, 3, 3)
 PEAKS = Peaks(1e9, 1e9, {})
@@ -81,6 +83,35 @@ def test_the_floor_is_the_slower_of_products_and_memory():
     assert peaks.floor(Cost(400, 80, 0)) == 8.0
 
 
+def test_exponentials_count_in_the_floor_where_they_were_measured():
+    peaks = Peaks(100.0, 10.0, {}, exponentials=5.0)
+    assert peaks.floor(Cost(400, 20, 0)) == 4.0
+    assert peaks.floor(Cost(400, 20, 50)) == 10.0
+
+
+def test_a_problem_s_arithmetic_is_what_pytorch_is_told(monkeypatch):
+    told = lambda: (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)  # noqa: E731
+    before = told()
+    for problem, name, expected in (
+        (tiny(tf32=True), "tf32", ("high", True)),
+        (tiny(), "float32", ("highest", False)),
+        (tiny(dtype=torch.bfloat16), "bfloat16", ("highest", False)),
+    ):
+        with problem.settings():
+            assert told() == expected
+        assert problem.arithmetic == problem.sizes()["dtype"] == name
+    assert told() == before
+
+
+def test_a_gpu_s_cache_cannot_hold_all_sets(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(L2_cache_size=50 * 2**20))
+    monkeypatch.setattr(Problem, "inputs", lambda self, seed=0: seed)
+    stage_2 = Problem("stage 2", 32, 128, 32, 16, dtype=torch.bfloat16, device="cuda")
+    assert stage_2.sets() == [0, 1, 2, 3, 4]  # of 16.8 MB
+    assert len(tiny(device="cuda").sets()) == MOST_SETS
+    assert TINY.sets() == [0]
+
+
 def test_peaks_are_measured_by_every_way_to_multiply():
     peaks = measure_peaks("cpu", torch.float32, size=64, rounds=2)
     assert peaks.operations == max(peaks.operations_by.values()) > 0
@@ -103,6 +134,14 @@ def test_contenders_are_timed_in_turn_and_each_begins_as_often(monkeypatch):
     times = interleave(calls, 3, "cpu")
     assert "".join(order[6:]) == "ABCBCACAB"
     assert times == {name: [1.0] * 3 for name in "ABC"}
+
+
+def test_sets_take_turns():
+    seen = []
+    call = in_rotation([lambda name=name: seen.append(name) for name in "AB"])
+    for _ in range(3):
+        call()
+    assert seen == ["A", "B", "A"]
 
 
 def test_short_calls_are_timed_several_at_once(monkeypatch):
@@ -185,10 +224,30 @@ def test_on_a_gpu_all_are_timed_eager_and_in_graphs(dtype):
 
 
 @pytest.mark.parametrize("bad", [lambda y: 1.01 * y, lambda y: y * float("nan")])
-def test_a_contender_that_computes_something_else_ends_the_benchmark(bad):
+def test_a_contender_that_computes_something_else_is_not_timed(bad):
     wrong = lambda x, weight, pools: bad(ours("reference")(x, weight, pools))  # noqa: E731
-    with pytest.raises(AssertionError, match="other, forward, "):
-        operator.measure(TINY, {"strf_cuda x": ours("reference"), "other": wrong}, PEAKS, rounds=1)
+    (entry,) = operator.measure(TINY, {"strf_cuda x": ours("reference"), "other": wrong}, PEAKS, rounds=1)
+    (not_run,) = entry["contenders"]["other"][operator.FORWARD].items()
+    assert not_run[0] == "not_run" and "other, forward: relative error " in not_run[1]
+    with pytest.raises(AssertionError, match="strf_cuda x, forward: relative error "):
+        operator.measure(TINY, {"strf_cuda x": wrong}, PEAKS, rounds=1)
+
+
+def test_a_problem_that_fails_is_named_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
+    def measure(problem, *arguments):
+        if problem.name == "N=12":
+            raise RuntimeError("it broke")
+        return whole(problem, *arguments)
+
+    whole = operator.measure
+    monkeypatch.setattr(operator, "measure", measure)
+    monkeypatch.setattr(operator, "plan", lambda device, quick: [TINY, tiny(name="N=6", height=2)])
+    monkeypatch.setattr(operator, "measure_peaks", lambda device, dtype: PEAKS)
+    with pytest.raises(SystemExit, match="1 of 2 problems failed; the first: it broke"):
+        operator.main(["--device=cpu", "--rounds=1", f"--out={tmp_path}/operator.json"])
+    result = json.loads((tmp_path / "operator.json").read_text())
+    assert [entry["problem"] for entry in result["problems"]] == ["N=6"]
+    assert [(entry["problem"], entry["failed"]) for entry in result["failed"]] == [("N=12", "it broke")]
 
 
 def test_the_operators_benchmark_writes_figures_and_plot(tmp_path, monkeypatch, capsys):
@@ -222,6 +281,28 @@ def test_a_quick_run_writes_nothing_unless_told_where(tmp_path, monkeypatch):
     training_step.main(["--device=cpu", "--quick", "--batch=4"])
 
 
+def test_without_matplotlib_the_figures_are_written_and_no_plot(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(operator, "plan", lambda device, quick: [TINY])
+    monkeypatch.setattr(operator, "measure_peaks", lambda device, dtype: PEAKS)
+    operator.main(["--device=cpu", "--quick", f"--out={tmp_path}/operator.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["operator.json"]
+    assert "No plot is drawn: matplotlib is not installed here." in capsys.readouterr().out
+
+
+def test_the_loss_without_its_dependencies_is_the_same():
+    pytest.importorskip("pytorch_metric_learning")
+    random = torch.Generator().manual_seed(0)
+    logits, features = (torch.randn(8, size, generator=random).requires_grad_() for size in (5, 16))
+    labels = torch.arange(8) // 2
+    results = []
+    for loss in (training_step.training_loss(), PlainLoss()):
+        total = loss(logits, features, labels).total
+        results.append((total.detach(), *torch.autograd.grad(total, (logits, features))))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_step_in_parts_is_the_same_step():
     size = {"width": 16, "depth": (1, 1, 1, 1)}
     clips, labels = made_up_batch(8, 32, 16, "cpu")
@@ -250,10 +331,13 @@ def test_the_training_benchmark_writes_figures_and_plot(tmp_path, capsys):
     ("words", "sentence"),
     [
         (["--rounds=0"], "argument --rounds: 0 must be at least 1"),
-        pytest.param(
-            ["--device=gpu"],
-            "device is gpu, but torch finds no GPU here",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        *(
+            pytest.param(
+                [f"--device={device}"],
+                "device is gpu, but torch finds no GPU here",
+                marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+            )
+            for device in ("cuda", "gpu")
         ),
     ],
 )
