@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -109,6 +110,8 @@ TENSOR_CORES = {  # the one matrix instruction that a type's kernels may use; fl
     "Float32": {"HMMA.1688.F32.TF32"},
     "Float64": {"DMMA.884", "DMMA.8x8x4"},
 }
+# For 16 rows by a block of columns by a block of k, which types.cuh tells; float32's are made of three in TF32.
+FEWEST_PRODUCTS = {"BFloat16": 8, "Float16": 8, "Float32": 12, "Float64": 4}
 MATRIX_OPERATIONS = ("HMMA", "DMMA", "IMMA", "QMMA", "OMMA", "HGMMA")
 
 
@@ -161,7 +164,7 @@ def complaints(kernel: str, code: Code, bounds: Bounds) -> list[str]:
             wrong.append(f"no {purpose} ({' '.join(parts)})")
     found, kind = matrix_operations(code), kind_of(kernel)
     multiplies = kind in ("Multiply", "Product", "Columns", "Gradient")
-    if multiplies and sum(found.values()) < 16:  # 16 rows by 32 columns by one block of k need as many
+    if multiplies and sum(found.values()) < FEWEST_PRODUCTS[type_of(kernel)]:
         wrong.append(f"{sum(found.values())} instructions of the tensor cores, which are too few")
     if others := set(found) - (TENSOR_CORES[type_of(kernel)] if multiplies else set()):
         wrong.append(f"tensor cores used as {', '.join(sorted(others))}")
@@ -199,8 +202,10 @@ def find_program(name: str) -> str | None:
     return found
 
 
-def cuobjdump(*options) -> str:
-    done = subprocess.run([find_program("cuobjdump"), *options], capture_output=True, text=True)
+def cuobjdump(*options, folder: str | None = None) -> str:
+    """What it prints; folder is where it writes files."""
+    program = os.path.abspath(find_program("cuobjdump"))
+    done = subprocess.run([program, *options], cwd=folder, capture_output=True, text=True)
     if done.returncode or not done.stdout:
         raise RuntimeError(f"cuobjdump {' '.join(map(str, options))} says: {done.stderr or 'nothing'}")
     return done.stdout
@@ -208,7 +213,12 @@ def cuobjdump(*options) -> str:
 
 def compiler_versions(library: Path = LIBRARY) -> set[str]:
     """The versions of ptxas that made the code, as it is noted there."""
-    notes = re.findall(rb"Cuda compilation tools, release [\d.]+, V([\d.]+)", library.read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        cuobjdump("-xelf", "all", library.resolve(), folder=folder)
+        codes = [path.read_bytes() for path in Path(folder).iterdir()]
+    notes = itertools.chain(
+        *(re.findall(rb"Cuda compilation tools, release [\d.]+, V([\d.]+)", code) for code in codes)
+    )
     return {version.decode() for version in notes}
 
 
