@@ -49,6 +49,15 @@ struct Gradient {
     const int first_slot = static_cast<int>(block_index() / strips % passes(shape)) * kSlots;
     const int first = static_cast<int>(block_index() % strips) * kPositions + warp_index() * 16;
     const int row_slots = shape.wide_rows / kSlotRows;
+    int paths[kSlots];  // of the slots, and their rows of T transposed, from the lane's piece on
+    const Storage* rows[kSlots];
+#pragma unroll
+    for (int slot = 0; slot < kSlots; ++slot) {
+      const int number = smaller(first_slot + slot, slots(shape) - 1);
+      paths[slot] = number / row_slots;
+      rows[slot] = params.transposed + (sample * shape.paths + paths[slot]) * shape.transposed_size() +
+                   int64_t(number % row_slots * kSlotRows) * shape.padded_positions + t * Type::kPiece;
+    }
 
     const Storage *along[2], *across[2];  // dM^T and dM of positions group and group + 8, from the lane's piece on
 #pragma unroll
@@ -72,17 +81,14 @@ struct Gradient {
 #pragma unroll
       for (int slot = 0; slot < kSlots; ++slot) {
         if (first_slot + slot >= slots(shape)) break;
-        const int next = (first_slot + slot) / row_slots, row = (first_slot + slot) % row_slots * kSlotRows;
-        if (next != path) {
-          path = next;
+        if (paths[slot] != path) {
+          path = paths[slot];
           bracket = bracket_of(params, sample * shape.paths + path, path, first, i, grad);
         }
-        const Storage* rows = params.transposed + (sample * shape.paths + path) * shape.transposed_size() +
-                              int64_t(row) * shape.padded_positions + i + t * Type::kPiece;
 #pragma unroll
         for (int n = 0; n < kSlotRows / 8; ++n) {
           const int e = row_of_tile(n, group);
-          const Storage* from = rows + int64_t(e) * shape.padded_positions;
+          const Storage* from = rows[slot] + int64_t(e) * shape.padded_positions + i;
           const Operand column = Type::prepare(load_global(from), shape.exact);
 #pragma unroll
           for (int term = 0; term < kTerms; ++term)

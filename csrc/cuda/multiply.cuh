@@ -59,7 +59,7 @@ struct Multiply {
     Shape shape;
     int strip;                   // positions: 32, 64 or 128
     int held;                    // panels of a warp: 1 to kHeld
-    int strips, row_shift, pitch, frame_panels, panels, tile_panels;  // what derive() makes of them
+    int strips, row_shift, pitch, frame_panels, panels, tile_panels, stages_bytes;  // what derive() makes of them
     const Storage *x, *weight;   // x or grad_y; weight [all_reduced][channels], for the backward pass alone
     Storage* y;
     int x_width, y_width, weight_width;  // bytes that an access may take
@@ -68,6 +68,13 @@ struct Multiply {
     Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
     const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
     const Storage* reduced_grad;    // dR [batch][frames][N][all_pitch], or null
+  };
+
+  // A panel of the tile that is multiplied: where it begins in a sample of x, and how many channels there are from its
+  // first one on; none, where the tile reaches beyond the last panel.
+  struct alignas(16) PanelPlace {
+    int64_t offset;
+    int channel, channels;
   };
 
   // Pieces of shared memory.
@@ -88,7 +95,7 @@ struct Multiply {
     return (both > turning ? both : turning) * kPanelBytes;
   }
   static int64_t shared_bytes(int strip, int held, int positions) {
-    return strip_bytes(strip, positions) + stages_bytes(strip, held);
+    return strip_bytes(strip, positions) + stages_bytes(strip, held) + tile_panels(strip, held) * sizeof(PanelPlace);
   }
   // Here rather than in every thread: parameters cost no registers.
   static void derive(Params& params) {
@@ -99,6 +106,7 @@ struct Multiply {
     params.frame_panels = (shape.channels + kPanel - 1) / kPanel;
     params.panels = shape.frames * params.frame_panels;
     params.tile_panels = tile_panels(params.strip, params.held);
+    params.stages_bytes = stages_bytes(params.strip, params.held);
   }
 
   static STRF_DEVICE void run(const Params& params) { Block(params).run(); }
@@ -114,7 +122,8 @@ struct Multiply {
     int sample;
     int first;       // position of the strip
     Storage* strip;  // [params.strip][params.pitch]
-    uint8_t* stages; // two of params.tile_panels panels each
+    uint8_t* stages;  // two of params.tile_panels panels each
+    PanelPlace* places;
 
     STRF_DEVICE explicit Block(const Params& params) : params(params), shape(params.shape) {
       sample = static_cast<int>(block_index() / params.strips);
@@ -122,6 +131,7 @@ struct Multiply {
       uint8_t* shared = shared_memory();
       strip = reinterpret_cast<Storage*>(shared);
       stages = shared + params.strip * params.pitch * sizeof(Storage);
+      places = reinterpret_cast<PanelPlace*>(stages + params.stages_bytes);
     }
 
     STRF_DEVICE void run() {
@@ -129,6 +139,7 @@ struct Multiply {
       if constexpr (kWhole) build(0, chunk);
 #pragma unroll 1
       for (int tile = 0; tile < params.panels; tile += params.tile_panels) {
+        look_up_panels(tile);
         Accumulators acc = {};
         for (int i = 0; i < shape.positions; i += chunk) {
           if (!kWhole && (tile == 0 || chunk < shape.positions)) {
@@ -327,9 +338,9 @@ struct Multiply {
       const auto issue = [&](int block) {
         uint8_t* stage = stages + (block & 1) * params.tile_panels * kPanelBytes;
         if (block < blocks)
-          copy_x(tile, first_position + block * Type::kBlock, stage);
+          copy_x(first_position + block * Type::kBlock, stage);
         else
-          copy_weight(tile, (block - blocks) * Type::kBlock, stage);
+          copy_weight((block - blocks) * Type::kBlock, stage);
         copy_commit();
       };
 #pragma unroll 1
@@ -346,25 +357,63 @@ struct Multiply {
       }
     }
 
-    STRF_DEVICE void copy_x(int tile, int position, uint8_t* stage) const {
+    // One piece of each panel by each thread.
+    STRF_DEVICE void copy_x(int position, uint8_t* stage) const {
       const int thread = opaque(thread_index());
+      const Storage* x = params.x + opaque(sample) * shape.sample_size();
+      if (shape.channels_last)
+        copy_rows(x, shape.channels, position, shape.positions, params.x_width, &PanelPlace::offset, thread, stage);
+      else {
+        const int row = thread / 4, at = position + thread % 4 * Type::kPiece;
+        const int valid = clamp(shape.positions - at);
+        x += row * shape.channel_stride() + at;
 #pragma unroll 1
-      for (int panel = 0; panel < params.tile_panels && tile + panel < params.panels; ++panel) {
-        const int frame = (tile + panel) / params.frame_panels, channel = (tile + panel) % params.frame_panels * kPanel;
-        const Matrix<Type> matrix =
-            channels_by_positions<Type>(shape, params.x + opaque(sample) * shape.sample_size(), frame, params.x_width);
-        copy_panel<Type>(stage + panel * kPanelBytes, matrix, channel, shape.channels, position, shape.positions,
-                         thread, kThreads);
+        for (int panel = 0; panel < params.tile_panels; ++panel) {
+          const PanelPlace place = places[panel];
+          const bool real = row < place.channels && valid > 0;
+          copy_piece<Type>(stage + panel * kPanelBytes + thread * kPieceBytes, real ? x + place.offset : params.x,
+                           real ? valid : 0, params.x_width);
+        }
       }
     }
 
-    STRF_DEVICE void copy_weight(int tile, int row, uint8_t* stage) const {
-      const int thread = opaque(thread_index());
-      const Matrix<Type> matrix{params.weight, shape.channels, false, params.weight_width};
+    STRF_DEVICE void copy_weight(int row, uint8_t* stage) const {
+      copy_rows(params.weight, shape.channels, row, shape.all_reduced, params.weight_width, &PanelPlace::channel,
+                opaque(thread_index()), stage);
+    }
+
+    // Panels of a matrix whose rows are contracted and whose columns are channels.
+    template <class Offset>
+    STRF_DEVICE void copy_rows(const Storage* matrix, int pitch, int first_row, int rows, int width,
+                               Offset PanelPlace::*offset, int thread, uint8_t* stage) const {
+      constexpr int kRowPieces = kPanel / Type::kPiece;
+      const int row = thread / kRowPieces, chunk = thread % kRowPieces;
+      const int place_in_panel = (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes;
+      const Storage* from = matrix + int64_t(first_row + row) * pitch + chunk * Type::kPiece;
+      const bool row_is_real = first_row + row < rows;
 #pragma unroll 1
-      for (int panel = 0; panel < params.tile_panels && tile + panel < params.panels; ++panel)
-        copy_panel<Type>(stage + panel * kPanelBytes, matrix, (tile + panel) % params.frame_panels * kPanel, shape.channels,
-                         row, shape.all_reduced, thread, kThreads);
+      for (int panel = 0; panel < params.tile_panels; ++panel) {
+        const PanelPlace place = places[panel];
+        const int valid = row_is_real ? clamp(place.channels - chunk * Type::kPiece) : 0;
+        copy_piece<Type>(stage + panel * kPanelBytes + place_in_panel, valid > 0 ? from + place.*offset : matrix, valid,
+                         width);
+      }
+    }
+
+    static STRF_DEVICE int clamp(int left) { return left < 0 ? 0 : smaller(left, Type::kPiece); }
+
+    // Where the tile's panels lie in x, for all threads to look up. A barrier follows.
+    STRF_DEVICE void look_up_panels(int tile) const {
+      const int panel = thread_index();
+      if (panel >= params.tile_panels) return;
+      PanelPlace place{0, 0, 0};
+      if (tile + panel < params.panels) {
+        place.channel = (tile + panel) % params.frame_panels * kPanel;
+        place.channels = shape.channels - place.channel;
+        place.offset = shape.frame_offset((tile + panel) / params.frame_panels) +
+                       place.channel * shape.channel_stride();
+      }
+      places[panel] = place;
     }
 
     STRF_DEVICE int warp_row(int warp) const { return (warp & ((1 << params.row_shift) - 1)) * kRows; }

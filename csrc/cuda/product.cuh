@@ -72,42 +72,65 @@ struct Product {
   static STRF_DEVICE int warp_row() { return warp_index() / kWarpsAcross * (kSide / 2); }
   static STRF_DEVICE int warp_column() { return warp_index() % kWarpsAcross * 32; }
 
+  // A place in the contraction. Divisions are done once, and then it is moved on step by step.
+  struct Place {
+    int k, frame;
+    int64_t sample;
+
+    STRF_DEVICE Place(const Params& params, int64_t segment)
+        : k(0), frame(static_cast<int>(segment % params.frames)), sample(segment / params.frames) {}
+
+    STRF_DEVICE void advance(const Params& params) {
+      k += Type::kBlock;
+      if (k < params.k) return;
+      k = 0;
+      if (++frame < params.frames) return;
+      frame = 0;
+      ++sample;
+    }
+  };
+
   static STRF_DEVICE void contract(const Params& params, int64_t product, int row, int column, uint8_t* shared,
                                    Wide (&acc)[kGroups][4][4]) {
     const int64_t begin = product * params.segments / params.products;
     const int64_t end = (product + 1) * params.segments / params.products;
-    const int segment_steps = (params.k + Type::kBlock - 1) / Type::kBlock;
-    const int64_t steps = (end - begin) * segment_steps;
+    const int steps = static_cast<int>(end - begin) * ((params.k + Type::kBlock - 1) / Type::kBlock);
+    Place place(params, begin);
+    int filled = 0;  // the stage that is filled next
 
-    const auto issue = [&](int64_t step) {
+    const auto issue = [&](int step) {
       if (step < steps) {
-        const int64_t segment = begin + step / segment_steps;
-        const int k = static_cast<int>(step % segment_steps) * Type::kBlock;
-        uint8_t* stage = shared + step % kStages * kStageBytes;
-        copy(params.a, params, segment, row, params.rows, k, stage);
-        copy(params.b, params, segment, column, params.columns, k, stage + kPanels * kPanelBytes);
+        uint8_t* stage = shared + filled * kStageBytes;
+        copy(params.a, params, place, row, params.rows, stage);
+        copy(params.b, params, place, column, params.columns, stage + kPanels * kPanelBytes);
+        place.advance(params);
+        filled = filled + 1 < kStages ? filled + 1 : 0;
       }
       copy_commit();
     };
-    issue(0);
-    issue(1);
-    for (int64_t step = 0; step < steps; ++step) {
-      copy_wait<1>();
-      sync_threads();  // the step's stage is there, and the stage before it is no longer read
-      issue(step + 2);
-      multiply_stage(params, shared + step % kStages * kStageBytes, acc);
+    int read = 0;
+#pragma unroll 1
+    for (int step = 1 - kStages; step < steps; ++step) {
+      if (step >= 0) {
+        copy_wait<kStages - 2>();
+        sync_threads();  // the step's stage is there, and the stage before it is no longer read
+      }
+      issue(step + kStages - 1);
+      if (step < 0) continue;
+      multiply_stage(params, shared + read * kStageBytes, acc);
+      read = read + 1 < kStages ? read + 1 : 0;
     }
     copy_wait<0>();
     sync_threads();  // the stages are free
   }
 
-  static STRF_DEVICE void copy(const Operands<Type>& operand, const Params& params, int64_t segment, int outer,
-                               int outer_count, int k, uint8_t* stage) {
+  static STRF_DEVICE void copy(const Operands<Type>& operand, const Params& params, const Place& place, int outer,
+                               int outer_count, uint8_t* stage) {
     Matrix<Type> matrix = operand.first;
-    matrix.base += segment / params.frames * operand.sample_stride + segment % params.frames * operand.frame_stride;
+    matrix.base += place.sample * operand.sample_stride + place.frame * operand.frame_stride;
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel)
-      copy_panel<Type>(stage + panel * kPanelBytes, matrix, outer + panel * kPanel, outer_count, k, params.k,
+      copy_panel<Type>(stage + panel * kPanelBytes, matrix, outer + panel * kPanel, outer_count, place.k, params.k,
                        thread_index(), kThreads);
   }
 

@@ -98,12 +98,13 @@ struct Float16 : HalfType<Float16> {
   }
 };
 
-// On the tensor cores in TF32. `exact` adds what the rounding of the operands left out, in two more products, so that
-// the result is about as good as float32's: x = big + small with 22 bits together. Sums of one block are added to the
-// accumulator by ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
+// By the tensor cores in TF32, or `exact`: as good as float32's own arithmetic. Then a float is a sum of three bfloat16,
+// 24 bits together, and of the nine products those six count that are not below a float's last digit. They cost as much
+// as three products in TF32, which would leave two digits out. Sums of one block are added to the accumulator by
+// ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
 struct Float32 : Sizes<float, float> {
   struct Operand {
-    uint32_t big[4], small[4];
+    uint32_t word[6];  // exact: two of each of the three terms, the largest first; otherwise four of TF32
   };
 
   static STRF_DEVICE float load(const float* from) { return *from; }
@@ -127,13 +128,21 @@ struct Float32 : Sizes<float, float> {
 
   static STRF_DEVICE Operand prepare(const Piece& piece, bool exact) {
     Operand operand;
+    float rest[4];
+    unpack(piece, rest);
+    if (!exact) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float value = float_of(piece.word[i]);
-      operand.big[i] = to_tf32(value);
-      const float rest = value - float_of(operand.big[i]);
-      operand.small[i] = exact && rest == rest ? to_tf32(rest) : 0;  // infinity has a rest of NaN
+      for (int i = 0; i < 4; ++i) operand.word[i] = to_tf32(rest[i]);
+      return operand;
     }
+#pragma unroll
+    for (int term = 0; term < 3; ++term)
+#pragma unroll
+      for (int pair = 0; pair < 2; ++pair) {
+        const uint32_t both = operand.word[2 * term + pair] = pack_bfloat16(rest[2 * pair], rest[2 * pair + 1]);
+        rest[2 * pair] = what_is_left(rest[2 * pair], both);
+        rest[2 * pair + 1] = what_is_left(rest[2 * pair + 1], both >> 16);
+      }
     return operand;
   }
 
@@ -141,19 +150,26 @@ struct Float32 : Sizes<float, float> {
                                    bool exact) {
     float sum[4] = {};
     if (exact) {
-      step(sum, low.small, high.small, column.big);
-      step(sum, low.big, high.big, column.small);
+      constexpr int kTerms[6][2] = {{2, 0}, {0, 2}, {1, 1}, {1, 0}, {0, 1}, {0, 0}};  // the smallest first
+#pragma unroll
+      for (int i = 0; i < 6; ++i) {
+        const int a = 2 * kTerms[i][0], b = 2 * kTerms[i][1];
+        mma_bfloat16(sum, low.word[a], high.word[a], low.word[a + 1], high.word[a + 1], column.word[b],
+                     column.word[b + 1]);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; i += 2)
+        mma_tf32(sum, low.word[i], high.word[i], low.word[i + 1], high.word[i + 1], column.word[i], column.word[i + 1]);
     }
-    step(sum, low.big, high.big, column.big);
 #pragma unroll
     for (int i = 0; i < 4; ++i) acc[i] += sum[i];
   }
 
  private:
-  static STRF_DEVICE void step(float (&sum)[4], const uint32_t (&low)[4], const uint32_t (&high)[4],
-                               const uint32_t (&column)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) mma_tf32(sum, low[i], high[i], low[i + 1], high[i + 1], column[i], column[i + 1]);
+  static STRF_DEVICE float what_is_left(float value, uint32_t rounded) {
+    const float rest = value - from_bfloat16(static_cast<uint16_t>(rounded));
+    return rest == rest ? rest : 0.0f;  // infinity has a rest of NaN
   }
 };
 
