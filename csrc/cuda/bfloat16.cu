@@ -3,8 +3,8 @@
 
 namespace strf {
 
-template const char* forward<BFloat16>(const strf_problem&, const Limits&, const void*, const void*, void*, void*, void*,
-                                       void*, void*);
+template const char* forward<BFloat16>(const strf_problem&, const Limits&, const void*, const void*, void*, void*,
+                                       void*, void*, void*);
 template const char* backward<BFloat16>(const strf_problem&, const Limits&, const void*, const void*, const void*,
                                         const void*, const void*, void*, void*, void*, void*);
 

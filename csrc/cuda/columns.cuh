@@ -78,8 +78,7 @@ struct Columns {
         for (int half = 0; half < 2; ++half) {
           Wide highest = top[half];
 #pragma unroll
-          for (int u = 0; u < Type::kTiles; ++u)
-            highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
+          for (int u = 0; u < Type::kTiles; ++u) highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
           const Wide base = highest == -Wide(INFINITY) ? Wide(0) : highest;  // so that erased columns alone count 0
           sum[half] *= exp2_fast(top[half] - base);
           top[half] = highest;

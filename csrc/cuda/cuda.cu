@@ -14,6 +14,7 @@ struct Float64;
 extern "C" {
 
 const char* strf_cuda_workspace(const strf_problem* problem, int32_t device, int backward, int64_t* bytes) {
+  if (const char* sentence = strf::too_large(*problem)) return sentence;
   const strf::CurrentDevice current(device);
   if (!current.error()) *bytes = strf::workspace_bytes(*problem, current.limits(), backward != 0);
   return current.error();

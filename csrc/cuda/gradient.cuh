@@ -20,18 +20,18 @@ struct Gradient {
   using Wide = typename Type::Wide;
   using Operand = typename Type::Operand;
 
-  static constexpr int kThreads = 128, kBlocks = 2;
+  static constexpr int kThreads = 128, kBlocks = sizeof(Storage) == 2 ? 3 : 2;
   static constexpr int kPositions = kThreads / kWarp * 16;  // of a block
-  static constexpr int kSlots = sizeof(Storage) == 8 ? 2 : 4, kSlotRows = 32;
+  static constexpr int kSlots = 2, kSlotRows = 32;
   static constexpr int kWidePiece = kPieceBytes / sizeof(Wide);
   static constexpr int kTerms = sizeof(Storage) == 2 ? 2 : 1;  // of the bracket
 
   struct Params {
     Shape shape;
     Wide temperature;
-    const Storage* pooled;      // T [batch][paths][padded_positions][position_pitch]
-    const Storage* transposed;  // [batch][paths][wide_rows][padded_positions]
-    const Wide* statistics;     // [batch][paths][kStatistics][padded_positions]
+    const Storage* pooled;                            // T [batch][paths][padded_positions][position_pitch]
+    const Storage* transposed;                        // [batch][paths][wide_rows][padded_positions]
+    const Wide* statistics;                           // [batch][paths][kStatistics][padded_positions]
     const Storage *grad_mask, *grad_mask_transposed;  // dM and dM^T [batch][N][padded_positions]
     Wide* gradient;                                   // dT [batch][paths][N][wide_rows]
   };

@@ -210,8 +210,8 @@ const char* launch(const typename Kernel::Params& params, int64_t blocks, int64_
     error = cudaFuncSetAttribute(entry<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared_bytes));
   if (error == cudaSuccess) {
-    entry<Kernel><<<static_cast<unsigned>(blocks), Kernel::kThreads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
-        params);
+    entry<Kernel>
+        <<<static_cast<unsigned>(blocks), Kernel::kThreads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(params);
     error = cudaGetLastError();
   }
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

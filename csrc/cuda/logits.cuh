@@ -9,37 +9,60 @@ namespace strf {
 template <class Type>
 using Logits = typename Type::Wide[Type::kTiles][4];
 
-// s[m] += the 16 rows from `rows` + 16 m on, times the block of columns from `columns` on. Both point at positions of
-// T_k [padded_positions][position_pitch]; the warp, together.
+// Rows and columns of T_k for one block of its rows e: 16 kGroups positions, and a block of positions.
+template <class Type, int kGroups>
+struct LogitOperands {
+  Piece low[kGroups], high[kGroups], column[Type::kTiles];
+
+  // `rows` and `columns` point at positions of T_k [padded_positions][position_pitch], at the block of e.
+  STRF_DEVICE void load_rows(const typename Type::Storage* rows, int pitch, int lane) {
+    rows += lane / 4 * pitch + lane % 4 * Type::kPiece;
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m) {
+      low[m] = load_global(rows + 16 * m * pitch);
+      high[m] = load_global(rows + (16 * m + 8) * pitch);
+    }
+  }
+  STRF_DEVICE void load_columns(const typename Type::Storage* columns, int pitch, int lane) {
+    columns += lane % 4 * Type::kPiece;
+#pragma unroll
+    for (int u = 0; u < Type::kTiles; ++u) column[u] = load_global(columns + in_block_order<Type>(u, lane / 4) * pitch);
+  }
+
+  STRF_DEVICE void add_product(bool exact, Logits<Type> (&s)[kGroups]) const {
+    typename Type::Operand left[kGroups][2];
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m) {
+      left[m][0] = Type::prepare(low[m], exact);
+      left[m][1] = Type::prepare(high[m], exact);
+    }
+#pragma unroll
+    for (int u = 0; u < Type::kTiles; ++u) {
+      const typename Type::Operand right = Type::prepare(column[u], exact);
+#pragma unroll
+      for (int m = 0; m < kGroups; ++m) Type::multiply(s[m][u], left[m][0], left[m][1], right, exact);
+    }
+  }
+};
+
+// s[m] += the 16 positions from `rows` + 16 m on, times the block of positions from `columns` on; without the first
+// block of e, where that has been added before. The warp, together.
 template <class Type, int kGroups>
 STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type::Storage* rows,
-                            const typename Type::Storage* columns, Logits<Type> (&s)[kGroups],
-                            int lane = lane_index()) {
-  using Operand = typename Type::Operand;
-  const int group = lane / 4, t = lane % 4, pitch = shape.position_pitch;
-  rows += group * pitch + t * Type::kPiece;
-  columns += t * Type::kPiece;
+                            const typename Type::Storage* columns, Logits<Type> (&s)[kGroups], int lane = lane_index(),
+                            bool without_first = false) {
+  const int pitch = shape.position_pitch;
   // A split T is big + small: big big + big small + small big.
   const int terms = split ? 3 : 1;
 #pragma unroll 1
   for (int term = 0; term < terms; ++term) {
     const int row_part = term == 2 ? shape.row_pitch : 0, column_part = term == 1 ? shape.row_pitch : 0;
 #pragma unroll 1
-    for (int k = 0; k < shape.row_pitch; k += Type::kBlock) {
-      Operand low[kGroups], high[kGroups];
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m) {
-        const auto* from = rows + 16 * m * pitch + row_part + k;
-        low[m] = Type::prepare(load_global(from), shape.exact);
-        high[m] = Type::prepare(load_global(from + 8 * pitch), shape.exact);
-      }
-#pragma unroll
-      for (int u = 0; u < Type::kTiles; ++u) {
-        const auto* from = columns + in_block_order<Type>(u, group) * pitch + column_part + k;
-        const Operand column = Type::prepare(load_global(from), shape.exact);
-#pragma unroll
-        for (int m = 0; m < kGroups; ++m) Type::multiply(s[m][u], low[m], high[m], column, shape.exact);
-      }
+    for (int e = without_first && term == 0 ? Type::kBlock : 0; e < shape.row_pitch; e += Type::kBlock) {
+      LogitOperands<Type, kGroups> operands;
+      operands.load_rows(rows + row_part + e, pitch, lane);
+      operands.load_columns(columns + column_part + e, pitch, lane);
+      operands.add_product(shape.exact, s);
     }
   }
 }

@@ -1,73 +1,41 @@
 // Y = X (P_1 + ... + P_P), and with other statistics dX = G (P_1 + ... + P_P)^T + W^T dR.
 //
 // A block makes a strip of output positions j for every channel and frame. It first builds the strip of the summed mask
-// in shared memory, [strip][i] with i contracted, a chunk of i at a time; then it multiplies: each warp holds 32
-// positions by kHeld panels of 64 channels of a frame, and panels of X come through two stages. The strip serves all
-// frames and channels. With all positions in one chunk it is built once; otherwise once for each group of panels.
-//
-//   own statistics      the soft-max of row j over i, done here: the whole row is in registers        forward, one chunk
-//   of the row          P[i, j] from the given maximum[j] and normalizer[j]                           forward, chunks
-//   of the column       P[j, i] from the given maximum[i] and normalizer[i]                           backward
+// (strip.cuh), a chunk of i at a time; then it multiplies: each warp holds 32 positions by kHeld panels of 64 channels
+// of a frame, and panels of X come through two stages. The strip serves all frames and channels. With all positions in
+// one chunk it is built once; otherwise once for each tile, that is, group of panels that all warps hold together.
 //
 // In the backward pass W^T dR is a further stretch of the contraction: dR goes on where the strip ends, W where X does.
 #ifndef STRF_MULTIPLY_CUH
 #define STRF_MULTIPLY_CUH
 
-#include "columns.cuh"
+#include "strip.cuh"
 #include "turned.cuh"
 
 namespace strf {
-
-enum MaskStatistics { kOwn, kOfRow, kOfColumn };
-
-// How much of a strip a warp builds and holds. Whole: all positions in one chunk, so that accumulators and logits are
-// not needed at the same time.
-template <class Type, bool kWhole>
-struct MultiplyTiles;
-template <bool kWhole>
-struct MultiplyTiles<BFloat16, kWhole> {
-  static constexpr int kBuilt = kWhole ? 2 : 1;   // blocks of i
-  static constexpr int kGroups = kWhole ? 2 : 1;  // of 16 positions, built at a time
-  static constexpr int kHeld = 2;                 // panels, at most
-};
-template <bool kWhole>
-struct MultiplyTiles<Float16, kWhole> : MultiplyTiles<BFloat16, kWhole> {};
-template <>
-struct MultiplyTiles<Float32, false> {
-  static constexpr int kBuilt = 2, kGroups = 2, kHeld = 1;
-};
-template <>
-struct MultiplyTiles<Float64, false> {
-  static constexpr int kBuilt = 1, kGroups = 1, kHeld = 1;
-};
 
 template <class Type, bool kWhole>
 struct Multiply {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
   using Operand = typename Type::Operand;
-  using Tiles = MultiplyTiles<Type, kWhole>;
+  using Mask = Strip<Type, kWhole>;
 
-  static constexpr int kThreads = 256, kBlocks = 1;
-  static constexpr int kWarps = kThreads / kWarp;
-  static constexpr int kRows = 32;                                      // positions of a warp that multiplies
-  static constexpr int kGroups = Tiles::kGroups, kBuiltRows = 16 * kGroups;  // positions built at a time
-  static constexpr int kChunk = kWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i in shared memory
+  static constexpr int kWarps = Mask::kWarps;
+  static constexpr int kThreads = kWarps * kWarp, kBlocks = 1;
+  static constexpr int kRows = 32;                            // positions of a warp
+  static constexpr int kHeld = sizeof(Storage) == 2 ? 2 : 1;  // panels of a warp, at most
   static constexpr int kChannelTiles = kPanel / 8;
+  using Accumulators = Wide[kHeld][2][kChannelTiles][4];
 
   struct Params {
-    Shape shape;
-    int strip;                   // positions: 32, 64 or 128
-    int held;                    // panels of a warp: 1 to kHeld
-    int strips, row_shift, pitch, frame_panels, panels, tile_panels, stages_bytes;  // what derive() makes of them
-    const Storage *x, *weight;   // x or grad_y; weight [all_reduced][channels], for the backward pass alone
+    typename Mask::Params mask;
+    int held;                   // panels of a warp: 1 to kHeld
+    const Storage *x, *weight;  // x or grad_y; weight [all_reduced][channels], for the backward pass alone
     Storage* y;
     int x_width, y_width, weight_width;  // bytes that an access may take
-    const Storage* pooled;               // T [batch][paths][padded_positions][position_pitch]
-    MaskStatistics statistics;
-    Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
-    const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
-    const Storage* reduced_grad;    // dR [batch][frames][N][all_pitch], or null
+    const Storage* reduced_grad;         // dR [batch][frames][N][all_pitch], or null
+    int strips, row_shift, frame_panels, panels, tile_panels, stages_bytes;  // what derive() makes of the others
   };
 
   // A panel of the tile that is multiplied: where it begins in a sample of x, and how many channels there are from its
@@ -77,66 +45,54 @@ struct Multiply {
     int channel, channels;
   };
 
-  // Pieces of shared memory.
-  static STRF_SHARED int chunk_blocks(int positions) {
-    const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
-    return blocks < most ? blocks : most;
-  }
-  // An even number of blocks: in odd rows neighbouring blocks are swapped, so that the two rows of 64 bytes that are
-  // read at once lie in different banks.
-  static STRF_SHARED int strip_pitch(int positions) { return (chunk_blocks(positions) + 1) / 2 * 2 * Type::kBlock; }
-  static STRF_SHARED int tile_panels(int strip, int held) { return kWarps / (strip / kRows) * held; }
-  static STRF_SHARED int64_t strip_bytes(int strip, int positions) {
-    return int64_t(strip) * strip_pitch(positions) * sizeof(Storage);
-  }
+  static int tile_panels(int width, int held) { return kWarps / (width / kRows) * held; }
   // Two stages; as much as all warps need to turn their results round.
-  static STRF_SHARED int stages_bytes(int strip, int held) {
-    const int both = 2 * tile_panels(strip, held), turning = kWarps;
+  static int stages_bytes(int width, int held) {
+    const int both = 2 * tile_panels(width, held), turning = kWarps;
     return (both > turning ? both : turning) * kPanelBytes;
   }
-  static int64_t shared_bytes(int strip, int held, int positions) {
-    return strip_bytes(strip, positions) + stages_bytes(strip, held) + tile_panels(strip, held) * sizeof(PanelPlace);
+  static int64_t shared_bytes(int width, int held, int positions) {
+    return int64_t(width) * Mask::pitch_of(positions) * sizeof(Storage) + stages_bytes(width, held) +
+           tile_panels(width, held) * sizeof(PanelPlace);
   }
+
   // Here rather than in every thread: parameters cost no registers.
   static void derive(Params& params) {
-    const Shape& shape = params.shape;
-    params.strips = (shape.positions + params.strip - 1) / params.strip;
-    params.row_shift = params.strip == 128 ? 2 : params.strip == 64 ? 1 : 0;  // log2 of the warps over a strip
-    params.pitch = strip_pitch(shape.positions);
+    const Shape& shape = params.mask.shape;
+    const int width = params.mask.width;
+    params.mask.pitch = Mask::pitch_of(shape.positions);
+    params.strips = (shape.positions + width - 1) / width;
+    params.row_shift = width == 128 ? 2 : width == 64 ? 1 : 0;  // log2 of the warps over a strip
     params.frame_panels = (shape.channels + kPanel - 1) / kPanel;
     params.panels = shape.frames * params.frame_panels;
-    params.tile_panels = tile_panels(params.strip, params.held);
-    params.stages_bytes = stages_bytes(params.strip, params.held);
+    params.tile_panels = tile_panels(width, params.held);
+    params.stages_bytes = stages_bytes(width, params.held);
   }
 
   static STRF_DEVICE void run(const Params& params) { Block(params).run(); }
 
  private:
-  // Of the logits or the mask, what a warp holds: its blocks of i, each for kBuiltRows positions.
-  using Mask = Logits<Type>[Tiles::kBuilt][kGroups];
-  using Accumulators = Wide[Tiles::kHeld][2][kChannelTiles][4];
-
   struct Block {
     const Params& params;
     const Shape& shape;
-    int sample;
-    int first;       // position of the strip
-    Storage* strip;  // [params.strip][params.pitch]
+    Mask mask;
     uint8_t* stages;  // two of params.tile_panels panels each
     PanelPlace* places;
 
-    STRF_DEVICE explicit Block(const Params& params) : params(params), shape(params.shape) {
-      sample = static_cast<int>(block_index() / params.strips);
-      first = static_cast<int>(block_index() % params.strips) * params.strip;
-      uint8_t* shared = shared_memory();
-      strip = reinterpret_cast<Storage*>(shared);
-      stages = shared + params.strip * params.pitch * sizeof(Storage);
+    STRF_DEVICE explicit Block(const Params& params)
+        : params(params),
+          shape(params.mask.shape),
+          mask{params.mask, static_cast<int>(block_index() / params.strips),
+               static_cast<int>(block_index() % params.strips) * params.mask.width,
+               reinterpret_cast<Storage*>(shared_memory()), nullptr} {
+      stages = shared_memory() + params.mask.width * params.mask.pitch * sizeof(Storage);
       places = reinterpret_cast<PanelPlace*>(stages + params.stages_bytes);
+      mask.exchange = reinterpret_cast<Wide*>(stages);  // which are empty while a strip with own statistics is built
     }
 
     STRF_DEVICE void run() {
-      const int chunk = chunk_blocks(shape.positions) * Type::kBlock;
-      if constexpr (kWhole) build(0, chunk);
+      const int chunk = Mask::chunk_blocks(shape.positions) * Type::kBlock;
+      if constexpr (kWhole) mask.build(0, chunk);
 #pragma unroll 1
       for (int tile = 0; tile < params.panels; tile += params.tile_panels) {
         look_up_panels(tile);
@@ -144,191 +100,13 @@ struct Multiply {
         for (int i = 0; i < shape.positions; i += chunk) {
           if (!kWhole && (tile == 0 || chunk < shape.positions)) {
             sync_threads();  // the strip is no longer read
-            build(i, chunk);
+            mask.build(i, chunk);
           }
           contract(tile, i, smaller(chunk, shape.positions - i), acc);
         }
         store(tile, acc);
       }
     }
-
-    // ---- The strip of the mask ----
-
-    STRF_DEVICE Storage* strip_piece(int row, int block, int t) const {
-      return strip + row * params.pitch + (block ^ (row & 1)) * Type::kBlock + t * Type::kPiece;
-    }
-
-    // With the accumulators in registers, there is no room for what could be computed before the loops.
-    STRF_DEVICE int building_lane() const { return kWhole ? lane_index() : opaque(lane_index()); }
-
-    STRF_DEVICE void build(int chunk_first, int chunk) {
-#pragma unroll 1
-      for (int row = 0; row < params.strip; row += kBuiltRows) {
-        Mask mask = {};
-#pragma unroll 1
-        for (int path = 0; path < shape.paths; ++path) add_mask(path, first + row, chunk_first, chunk, mask);
-        const int lane = building_lane(), group = lane / 4, t = lane % 4;
-#pragma unroll
-        for (int b = 0; b < Tiles::kBuilt; ++b) {
-          const int block = (b * kWarps + warp_index()) * Type::kBlock;
-          if (block >= chunk) break;
-#pragma unroll
-          for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              Wide values[Type::kPiece];
-#pragma unroll
-              for (int v = 0; v < Type::kPiece; ++v) values[v] = mask[b][m][v / 2][2 * half + v % 2];
-              *reinterpret_cast<Piece*>(strip_piece(row + 16 * m + 8 * half + group, block / Type::kBlock, t)) =
-                  Type::pack(values);
-            }
-        }
-      }
-    }
-
-    // mask += P of one path, for kBuiltRows positions from `row` on.
-    STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk,
-                              Mask& mask) {
-      const int64_t path_index = int64_t(kWhole ? sample : opaque(sample)) * shape.paths + path;
-      const Storage* pooled = params.pooled + path_index * shape.pooled_size();
-      const int lane = building_lane();
-      Mask s = {};
-#pragma unroll
-      for (int b = 0; b < Tiles::kBuilt; ++b) {
-        const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
-        if (block >= chunk) break;
-        // Rows and columns beyond N are zeros up to padded_positions; a strip may reach beyond that.
-        if (i < shape.padded_positions && row < shape.padded_positions)
-          add_logits<Type, kGroups>(shape, shape.split[path], pooled + int64_t(row) * shape.position_pitch,
-                              pooled + int64_t(i) * shape.position_pitch, s[b], lane);
-#pragma unroll
-        for (int m = 0; m < kGroups; ++m) scale_logits<Type>(shape, shape.positions - i, s[b][m]);
-      }
-      if (kWhole && params.statistics == kOwn)
-        add_with_own_statistics(path_index, row, chunk, s, mask);
-      else if (params.statistics == kOfColumn)
-        add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
-      else
-        add_with_row_statistics(path_index, row, s, mask);
-    }
-
-    STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, int chunk,
-                                             Mask& s,
-                                             Mask& mask) {
-      const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = warp_index();
-      Wide* exchanged_max = reinterpret_cast<Wide*>(stages);  // [kWarps][kBuiltRows]
-      Wide* exchanged_sum = exchanged_max + kWarps * kBuiltRows;
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          Wide top = -Wide(INFINITY);
-#pragma unroll
-          for (int b = 0; b < Tiles::kBuilt; ++b) {
-            if ((b * kWarps + warp) * Type::kBlock >= chunk) break;
-#pragma unroll
-            for (int u = 0; u < Type::kTiles; ++u)
-              top = larger(top, larger(s[b][m][u][2 * half], s[b][m][u][2 * half + 1]));
-          }
-          top = larger(top, shuffle_xor(top, 1));
-          top = larger(top, shuffle_xor(top, 2));
-          if (t == 0) exchanged_max[warp * kBuiltRows + 16 * m + 8 * half + group] = top;
-        }
-      sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
-      Wide maximum[kGroups][2];
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int place = 16 * m + 8 * half + group;
-          Wide top = exchanged_max[place];
-#pragma unroll
-          for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
-          maximum[m][half] = top;
-          Wide sum = 0;
-#pragma unroll
-          for (int b = 0; b < Tiles::kBuilt; ++b) {
-            if ((b * kWarps + warp) * Type::kBlock >= chunk) break;
-#pragma unroll
-            for (int u = 0; u < Type::kTiles; ++u)
-#pragma unroll
-              for (int v = 2 * half; v < 2 * half + 2; ++v) {
-                s[b][m][u][v] = exp2_fast(s[b][m][u][v] - top);
-                sum += s[b][m][u][v];
-              }
-          }
-          sum += shuffle_xor(sum, 1);
-          sum += shuffle_xor(sum, 2);
-          if (t == 0) exchanged_sum[warp * kBuiltRows + place] = sum;
-        }
-      sync_threads();  // every warp's sums are there; the maxima are no longer read
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int place = 16 * m + 8 * half + group, j = row + place;
-          Wide sum = 0;
-#pragma unroll
-          for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
-          const Wide normalizer = Wide(1) / sum;
-          if (warp == 0 && t == 0 && j < shape.positions) {
-            params.maximum[path_index * shape.positions + j] = maximum[m][half];
-            params.normalizer[path_index * shape.positions + j] = normalizer;
-          }
-#pragma unroll
-          for (int b = 0; b < Tiles::kBuilt; ++b)
-#pragma unroll
-            for (int u = 0; u < Type::kTiles; ++u)
-#pragma unroll
-              for (int v = 2 * half; v < 2 * half + 2; ++v) mask[b][m][u][v] += s[b][m][u][v] * normalizer;
-        }
-    }
-
-    STRF_DEVICE void add_with_row_statistics(int64_t path_index, int row, const Mask& s,
-                                             Mask& mask) const {
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int j = smaller(row + 16 * m + 8 * half + building_lane() / 4, shape.positions - 1);
-          const Wide maximum = params.maximum[path_index * shape.positions + j];
-          const Wide normalizer = params.normalizer[path_index * shape.positions + j];
-#pragma unroll
-          for (int b = 0; b < Tiles::kBuilt; ++b)
-#pragma unroll
-            for (int u = 0; u < Type::kTiles; ++u)
-#pragma unroll
-              for (int v = 2 * half; v < 2 * half + 2; ++v)
-                mask[b][m][u][v] += exp2_fast(s[b][m][u][v] - maximum) * normalizer;
-        }
-    }
-
-    STRF_DEVICE void add_with_column_statistics(int64_t path_index, int chunk_first, int chunk,
-                                                const Mask& s,
-                                                Mask& mask) const {
-#pragma unroll
-      for (int b = 0; b < Tiles::kBuilt; ++b) {
-        const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
-        if (block >= chunk || i >= shape.padded_positions) break;
-        const Wide* statistics = params.column_statistics + path_index * kStatistics * shape.padded_positions + i +
-                                 building_lane() % 4 * Type::kPiece;
-        Wide maximum[Type::kPiece], normalizer[Type::kPiece];
-        load_wide<Type>(statistics + kMaximum * shape.padded_positions, maximum);
-        load_wide<Type>(statistics + kNormalizer * shape.padded_positions, normalizer);
-#pragma unroll
-        for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-          for (int v = 0; v < Type::kPiece; ++v)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              const Wide logit = s[b][m][v / 2][2 * half + v % 2];
-              mask[b][m][v / 2][2 * half + v % 2] +=
-                  exp2_fast(logit - maximum[v]) * normalizer[v];
-            }
-      }
-    }
-
-    // ---- The multiplication ----
 
     // acc += strip X over `count` positions from `first_position` on, and after the last of them the further stretch.
     STRF_DEVICE void contract(int tile, int first_position, int count, Accumulators& acc) {
@@ -360,7 +138,7 @@ struct Multiply {
     // One piece of each panel by each thread.
     STRF_DEVICE void copy_x(int position, uint8_t* stage) const {
       const int thread = opaque(thread_index());
-      const Storage* x = params.x + opaque(sample) * shape.sample_size();
+      const Storage* x = params.x + opaque(mask.sample) * shape.sample_size();
       if (shape.channels_last)
         copy_rows(x, shape.channels, position, shape.positions, params.x_width, &PanelPlace::offset, thread, stage);
       else {
@@ -385,7 +163,7 @@ struct Multiply {
     // Panels of a matrix whose rows are contracted and whose columns are channels.
     template <class Offset>
     STRF_DEVICE void copy_rows(const Storage* matrix, int pitch, int first_row, int rows, int width,
-                               Offset PanelPlace::*offset, int thread, uint8_t* stage) const {
+                               Offset PanelPlace::* offset, int thread, uint8_t* stage) const {
       constexpr int kRowPieces = kPanel / Type::kPiece;
       const int row = thread / kRowPieces, chunk = thread % kRowPieces;
       const int place_in_panel = (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes;
@@ -410,8 +188,8 @@ struct Multiply {
       if (tile + panel < params.panels) {
         place.channel = (tile + panel) % params.frame_panels * kPanel;
         place.channels = shape.channels - place.channel;
-        place.offset = shape.frame_offset((tile + panel) / params.frame_panels) +
-                       place.channel * shape.channel_stride();
+        place.offset =
+            shape.frame_offset((tile + panel) / params.frame_panels) + place.channel * shape.channel_stride();
       }
       places[panel] = place;
     }
@@ -421,31 +199,32 @@ struct Multiply {
 
     STRF_DEVICE void multiply_strip(int block, const uint8_t* stage, Accumulators& acc) const {
       const int group = lane_index() / 4, t = lane_index() % 4;
-      const Storage* rows = strip_piece(warp_row(warp_index()) + group, block, t);
+      const Storage* rows = mask.piece(warp_row(warp_index()) + group, block, t);
       Operand low[2], high[2];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        low[m] = Type::prepare(load_shared(rows + 16 * m * params.pitch), shape.exact);
-        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * params.pitch), shape.exact);
+        low[m] = Type::prepare(load_shared(rows + 16 * m * params.mask.pitch), shape.exact);
+        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * params.mask.pitch), shape.exact);
       }
 #pragma unroll
-      for (int held = 0; held < Tiles::kHeld; ++held) {
+      for (int held = 0; held < kHeld; ++held) {
         if (held >= params.held) break;
-        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, !shape.channels_last, low, high, acc[held]);
+        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, !shape.channels_last, low, high,
+                       acc[held]);
       }
     }
 
-    STRF_DEVICE void multiply_further(int tile, int k, const uint8_t* stage,
-                                      Accumulators& acc) const {
+    STRF_DEVICE void multiply_further(int tile, int k, const uint8_t* stage, Accumulators& acc) const {
       const int lane = opaque(lane_index()), group = lane / 4, t = lane % 4;
 #pragma unroll
-      for (int held = 0; held < Tiles::kHeld; ++held) {
+      for (int held = 0; held < kHeld; ++held) {
         if (held >= params.held) break;
         const int frame = smaller((tile + warp_panel(warp_index(), held)) / params.frame_panels, shape.frames - 1);
-        const Storage* reduced = params.reduced_grad + (int64_t(sample) * shape.frames + frame) * shape.reduced_size() + k +
+        const Storage* reduced = params.reduced_grad +
+                                 (int64_t(mask.sample) * shape.frames + frame) * shape.reduced_size() + k +
                                  t * Type::kPiece;
         const auto operand = [&](int row) {
-          const int j = smaller(first + warp_row(warp_index()) + row + group, shape.positions - 1);
+          const int j = smaller(mask.first + warp_row(warp_index()) + row + group, shape.positions - 1);
           return Type::prepare(load_global(reduced + int64_t(j) * shape.all_pitch), shape.exact);
         };
         const Operand low[2] = {operand(0), operand(16)}, high[2] = {operand(8), operand(24)};
@@ -470,12 +249,12 @@ struct Multiply {
       const int warp = opaque(warp_index());
       uint8_t* memory = stages + warp * kPanelBytes;
 #pragma unroll
-      for (int held = 0; held < Tiles::kHeld; ++held) {
+      for (int held = 0; held < kHeld; ++held) {
         const int panel = tile + warp_panel(warp, held);
         if (held >= params.held || panel >= params.panels) break;
         const int frame = panel / params.frame_panels, channel = panel % params.frame_panels * kPanel;
-        Storage* y = params.y + opaque(sample) * shape.sample_size() + shape.frame_offset(frame);
-        const int position = first + warp_row(warp);
+        Storage* y = params.y + opaque(mask.sample) * shape.sample_size() + shape.frame_offset(frame);
+        const int position = mask.first + warp_row(warp);
         if (shape.channels_last)
           Turned<Type, true>{shape, memory, y, params.y_width}.store(position, channel, acc[held]);
         else

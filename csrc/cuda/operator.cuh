@@ -8,11 +8,14 @@ namespace strf {
 
 // What of a device decides how the work is cut.
 struct Limits {
-  int64_t shared_bytes;     // that a block may ask for
+  int64_t shared_bytes;  // that a block may ask for
   int32_t multiprocessors;
 };
 
-// Bytes of workspace for a problem that has passed strf_check.
+// nullptr, or why the kernels do not take a problem that has passed strf_check: indices within a sample have 32 bits.
+const char* too_large(const strf_problem& problem);
+
+// Bytes of workspace for a problem that is not too large.
 int64_t workspace_bytes(const strf_problem& problem, const Limits& limits, bool backward);
 
 // Type: BFloat16, Float16, Float32 or Float64 of types.cuh. nullptr, or what CUDA says.

@@ -22,9 +22,16 @@ class Run {
 
   Run(const strf_problem& problem, const Limits& limits, bool backward, const void* x, const void* weight,
       void* workspace, void* stream)
-      : plan_(plan_of(problem, limits, backward)), shape_(plan_.shape), limits_(limits), batch_(problem.batch),
-        temperature_(problem.temperature), backward_(backward), x_(static_cast<const Storage*>(x)), weight_(static_cast<const Storage*>(weight)),
-        workspace_(static_cast<uint8_t*>(workspace)), stream_(stream) {}
+      : plan_(plan_of(problem, limits, backward)),
+        shape_(plan_.shape),
+        limits_(limits),
+        batch_(problem.batch),
+        temperature_(problem.temperature),
+        backward_(backward),
+        x_(static_cast<const Storage*>(x)),
+        weight_(static_cast<const Storage*>(weight)),
+        workspace_(static_cast<uint8_t*>(workspace)),
+        stream_(stream) {}
 
   const char* forward(void* y, void* maximum, void* normalizer) {
     reduce_and_pool();
@@ -89,10 +96,10 @@ class Run {
       using Large = Product<Type, 128>;
       const int64_t blocks = params.products * Large::tiles(params.rows, params.padded_columns);
       if (params.padded_columns > 64 && blocks >= limits_.multiprocessors) {
-        typename Large::Params large{params.a,        params.b,       params.rows,           params.columns,
-                                     params.k,        params.segments, params.products,      params.frames,
-                                     params.exact,    params.padded_columns, params.result_size, params.result,
-                                     params.transposed, params.wide_result};
+        typename Large::Params large{
+            params.a,           params.b,        params.rows,       params.columns,    params.k,
+            params.segments,    params.products, params.frames,     params.exact,      params.padded_columns,
+            params.result_size, params.result,   params.transposed, params.wide_result};
         go<Large>(large, blocks, Large::kSharedBytes);
         return;
       }
@@ -216,7 +223,7 @@ class Run {
 
   // Whether a block can hold all logits of its positions.
   bool fits_whole() const {
-    if constexpr (sizeof(Storage) == 2) return shape_.positions <= Multiply<Type, true>::kChunk;
+    if constexpr (sizeof(Storage) == 2) return shape_.positions <= Strip<Type, true>::kChunk;
     return false;
   }
 
@@ -229,46 +236,37 @@ class Run {
   template <class Kernel>
   void multiply_by(const Storage* x, Storage* y, MaskStatistics statistics, Wide* maximum, Wide* normalizer) {
     typename Kernel::Params params{};
-    params.shape = shape_;
+    params.mask.shape = shape_;
+    params.mask.pooled = at<Storage>(plan_.pooled);
+    params.mask.statistics = statistics;
+    params.mask.maximum = maximum;
+    params.mask.normalizer = normalizer;
     params.x = x;
     params.y = y;
     params.x_width = width_of_map(x);
     params.y_width = width_of_map(y);
-    params.pooled = at<Storage>(plan_.pooled);
-    params.statistics = statistics;
-    params.maximum = maximum;
-    params.normalizer = normalizer;
     if (statistics == kOfColumn) {
+      params.mask.column_statistics = at<Wide>(plan_.statistics);
       params.weight = weight_;
       params.weight_width = access_width(weight_, shape_.channels, sizeof(Storage));
-      params.column_statistics = at<Wide>(plan_.statistics);
       params.reduced_grad = at<Storage>(plan_.grad_reduced);
     }
-    choose_strip<Kernel>(params.strip, params.held);
+    choose_strip<Kernel>(params.mask.width, params.held);
     Kernel::derive(params);
-    go<Kernel>(params, batch_ * params.strips,
-               Kernel::shared_bytes(params.strip, params.held, shape_.positions));
+    go<Kernel>(params, batch_ * params.strips, Kernel::shared_bytes(params.mask.width, params.held, shape_.positions));
   }
 
   // The widest strip, since X is read once for each, that shared memory holds and that leaves few multiprocessors idle.
   template <class Kernel>
-  void choose_strip(int& strip, int& held) const {
-    constexpr int kStrips[] = {128, 64, 32};
-    for (const int wanted : kStrips)
-      for (int panels = Kernel::Tiles::kHeld; panels >= 1; --panels) {
-        const int64_t blocks = batch_ * ((shape_.positions + wanted - 1) / wanted);
-        if (wanted > 32 && (4 * blocks < 3 * limits_.multiprocessors || wanted >= 2 * shape_.positions)) continue;
-        if (Kernel::shared_bytes(wanted, panels, shape_.positions) > limits_.shared_bytes) continue;
-        strip = wanted;
-        held = panels;
-        return;
-      }
-    error_if_none(strip, held);
-  }
-
-  static void error_if_none(int& strip, int& held) {
-    strip = 32;
-    held = 1;
+  void choose_strip(int& width, int& held) const {
+    for (width = 128; width > 32; width /= 2) {
+      const int64_t blocks = batch_ * ((shape_.positions + width - 1) / width);
+      if (4 * blocks < 3 * limits_.multiprocessors || width >= 2 * shape_.positions) continue;
+      for (held = Kernel::kHeld; held > 0; --held)
+        if (Kernel::shared_bytes(width, held, shape_.positions) <= limits_.shared_bytes) return;
+    }
+    for (held = Kernel::kHeld; held > 1; --held)
+      if (Kernel::shared_bytes(width, held, shape_.positions) <= limits_.shared_bytes) return;
   }
 
   const Plan plan_;

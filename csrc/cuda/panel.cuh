@@ -86,8 +86,8 @@ STRF_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 
 STRF_DEVICE Piece load_shared(const void* from) { return *static_cast<const Piece*>(from); }
 
-// The lane's piece of the tile of 8 outer indices that begins at `first`: of index first + lane / 4. The panel begins at
-// a multiple of its rows' length in shared memory. The warp, together.
+// The lane's piece of the tile of 8 outer indices that begins at `first`: of index first + lane / 4. The panel begins
+// at a multiple of its rows' length in shared memory. The warp, together.
 //
 // Where a swizzled piece lies is the place of the first tile's, with the tile's number exchanged by one XOR: cheap to
 // do for every tile, while the places of all tiles would take a register each.

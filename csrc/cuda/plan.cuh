@@ -14,9 +14,7 @@ constexpr int64_t kGradMaskBytes = 64 << 20;
 
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-inline int element_bytes(strf_type type) {
-  return type == STRF_FLOAT64 ? 8 : type == STRF_FLOAT32 ? 4 : 2;
-}
+inline int element_bytes(strf_type type) { return type == STRF_FLOAT64 ? 8 : type == STRF_FLOAT32 ? 4 : 2; }
 
 inline Shape shape_of(const strf_problem& problem) {
   const int block = kBlockBytes / element_bytes(problem.type);
@@ -61,7 +59,9 @@ struct Plan {
 inline Plan plan_of(const strf_problem& problem, const Limits& limits, bool backward) {
   Plan plan{};
   const Shape shape = plan.shape = shape_of(problem);
-  const auto reach = [](int window, int64_t length) { return static_cast<int>(window / 2 < length ? window / 2 : length); };
+  const auto reach = [](int window, int64_t length) {
+    return static_cast<int>(window / 2 < length ? window / 2 : length);
+  };
   for (int path = 0; path < shape.paths; ++path) {
     const strf_pool& pool = problem.pools[path];
     plan.pools[path] = {reach(pool.frames, shape.frames), reach(pool.height, shape.height),

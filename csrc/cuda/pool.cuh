@@ -81,8 +81,7 @@ struct PoolForward {
     if (position >= shape.positions || row >= shape.rows) return 0;
     const int path = static_cast<int>(path_index % shape.paths), frame = row / shape.reduced;
     const int channel = path * shape.reduced + row % shape.reduced;
-    const Storage* reduced =
-        params.reduced + path_index / shape.paths * shape.frames * shape.reduced_size() + channel;
+    const Storage* reduced = params.reduced + path_index / shape.paths * shape.frames * shape.reduced_size() + channel;
     const Pool& pool = params.pools[path];
     const Box box = Box::around(shape, pool, frame, position);
     const auto at = [&](int t, int n) {
@@ -102,7 +101,8 @@ struct PoolForward {
         where = t * shape.positions + n;
       }
     });
-    if (params.largest) params.largest[path_index * shape.gradient_size() + int64_t(position) * shape.wide_rows + row] = where;
+    if (params.largest)
+      params.largest[path_index * shape.gradient_size() + int64_t(position) * shape.wide_rows + row] = where;
     return best;
   }
 

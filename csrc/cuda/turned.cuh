@@ -1,5 +1,5 @@
-// How a warp's results leave: 32 positions by 64 channels of a frame go through 4 KB of shared memory, as many positions
-// at a time as fit, and come out as rows of positions or of channels, whichever are contiguous in y.
+// How a warp's results leave: 32 positions by 64 channels of a frame go through 4 KB of shared memory, as many
+// positions at a time as fit, and come out as rows of positions or of channels, whichever are contiguous in y.
 #ifndef STRF_TURNED_CUH
 #define STRF_TURNED_CUH
 
@@ -17,8 +17,8 @@ struct Turned {
   Storage* y;  // the frame
   int width;   // bytes that an access may take
 
-  static constexpr int kPositions = Type::kBlock;                          // at a time
-  static constexpr int kLength = kChannelsLast ? kPanel : kPositions;      // of a row in the 4 KB
+  static constexpr int kPositions = Type::kBlock;                      // at a time
+  static constexpr int kLength = kChannelsLast ? kPanel : kPositions;  // of a row in the 4 KB
   static constexpr int kRowPieces = kLength / Type::kPiece;
 
   // acc[m][n]: positions 16 m and channels 8 n on from `position` and `channel`. The warp, together.
@@ -67,8 +67,7 @@ struct Turned {
       const int position = first_position + (kChannelsLast ? row : at);
       const int channel = first_channel + (kChannelsLast ? at : row);
       if (position >= shape.positions || channel >= shape.channels) continue;
-      store_piece<Type>(y + channel * shape.channel_stride() + position * shape.position_stride(),
-                        element(row, at),
+      store_piece<Type>(y + channel * shape.channel_stride() + position * shape.position_stride(), element(row, at),
                         kChannelsLast ? shape.channels - channel : shape.positions - position, width);
     }
   }

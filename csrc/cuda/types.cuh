@@ -98,10 +98,10 @@ struct Float16 : HalfType<Float16> {
   }
 };
 
-// By the tensor cores in TF32, or `exact`: as good as float32's own arithmetic. Then a float is a sum of three bfloat16,
-// 24 bits together, and of the nine products those six count that are not below a float's last digit. They cost as much
-// as three products in TF32, which would leave two digits out. Sums of one block are added to the accumulator by
-// ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
+// By the tensor cores in TF32, or `exact`: as good as float32's own arithmetic. Then a float is a sum of three
+// bfloat16, 24 bits together, and of the nine products those six count that are not below a float's last digit. They
+// cost as much as three products in TF32, which would leave two digits out. Sums of one block are added to the
+// accumulator by ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
 struct Float32 : Sizes<float, float> {
   struct Operand {
     uint32_t word[6];  // exact: two of each of the three terms, the largest first; otherwise four of TF32

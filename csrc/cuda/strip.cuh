@@ -1,0 +1,262 @@
+// The strip of the summed mask that a block of Multiply keeps in shared memory: some output positions by a chunk of the
+// contracted ones, [width][pitch].
+//
+//   own statistics      the soft-max of row j over i, done here: the whole row is in registers      forward, one chunk
+//   of the row          P[i, j] from the given maximum[j] and normalizer[j]                         forward, chunks
+//   of the column       P[j, i] from the given maximum[i] and normalizer[i]                         backward
+//
+// Each warp builds blocks of i of its own, for kBuiltRows positions at a time; the paths are added up in registers.
+#ifndef STRF_STRIP_CUH
+#define STRF_STRIP_CUH
+
+#include "columns.cuh"
+
+namespace strf {
+
+enum MaskStatistics { kOwn, kOfRow, kOfColumn };
+
+// How much a warp builds at a time. Whole: all positions in one chunk, so that the accumulators of the multiplication
+// are not alive yet.
+template <class Type, bool kWhole>
+struct StripTiles {
+  static constexpr int kBuilt = kWhole ? 2 : 1;   // blocks of i
+  static constexpr int kGroups = kWhole ? 2 : 1;  // of 16 positions
+};
+template <>
+struct StripTiles<Float32, false> {
+  static constexpr int kBuilt = 2, kGroups = 1;
+};
+
+template <class Type, bool kWhole>
+struct Strip {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+  using Tiles = StripTiles<Type, kWhole>;
+
+  static constexpr int kWarps = 8;
+  static constexpr int kGroups = Tiles::kGroups, kBuiltRows = 16 * kGroups;
+  static constexpr int kChunk = kWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i at a time
+  // Of the logits or the mask, what a warp holds: its blocks of i, each for kBuiltRows positions.
+  using Mask = Logits<Type>[Tiles::kBuilt][kGroups];
+
+  struct Params {
+    Shape shape;
+    int width;              // positions: 32, 64 or 128
+    int pitch;              // elements from one to the next
+    const Storage* pooled;  // T [batch][paths][padded_positions][position_pitch]
+    MaskStatistics statistics;
+    Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
+    const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
+  };
+
+  static STRF_SHARED int chunk_blocks(int positions) {
+    const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
+    return blocks < most ? blocks : most;
+  }
+  // An even number of blocks: in odd rows neighbouring blocks are swapped, so that the two rows of 64 bytes that are
+  // read at once lie in different banks.
+  static int pitch_of(int positions) { return (chunk_blocks(positions) + 1) / 2 * 2 * Type::kBlock; }
+
+  const Params& params;
+  int sample, first;  // position of the strip
+  Storage* memory;
+  Wide* exchange;  // 2 kWarps kBuiltRows values by which warps tell each other their statistics
+
+  STRF_DEVICE Storage* piece(int row, int block, int t) const {
+    return memory + row * params.pitch + (block ^ (row & 1)) * Type::kBlock + t * Type::kPiece;
+  }
+
+  // With the accumulators in registers, there is no room for what could be computed before the loops.
+  STRF_DEVICE int building_lane() const { return opaque(lane_index()); }
+
+  STRF_DEVICE void build(int chunk_first, int chunk) {
+    LogitOperands<Type, kGroups> ahead;
+    if constexpr (kWhole) load_ahead(0, 0, ahead);
+#pragma unroll 1
+    for (int row = 0; row < params.width; row += kBuiltRows) {
+      Mask mask = {};
+#pragma unroll 1
+      for (int path = 0; path < params.shape.paths; ++path) add_mask(path, row, chunk_first, chunk, ahead, mask);
+      const int lane = building_lane(), group = lane / 4, t = lane % 4;
+#pragma unroll
+      for (int b = 0; b < Tiles::kBuilt; ++b) {
+        const int block = (b * kWarps + warp_index()) * Type::kBlock;
+        if (block >= chunk) break;
+#pragma unroll
+        for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            Wide values[Type::kPiece];
+#pragma unroll
+            for (int v = 0; v < Type::kPiece; ++v) values[v] = mask[b][m][v / 2][2 * half + v % 2];
+            *reinterpret_cast<Piece*>(piece(row + 16 * m + 8 * half + group, block / Type::kBlock, t)) =
+                Type::pack(values);
+          }
+      }
+    }
+  }
+
+  // What the next path's first product needs, read while the path before is worked on.
+  STRF_DEVICE void load_ahead(int path, int row, LogitOperands<Type, kGroups>& ahead) const {
+    const Storage* pooled = pooled_of(path);
+    const int pitch = params.shape.position_pitch, lane = building_lane(), block = warp_index() * Type::kBlock;
+    ahead.load_rows(pooled + real_row(row) * pitch, pitch, lane);
+    if (block < params.shape.positions) ahead.load_columns(pooled + block * pitch, pitch, lane);
+  }
+
+  // A strip may reach beyond the positions that are padded, where nobody needs the results.
+  STRF_DEVICE int real_row(int row) const { return smaller(first + row, params.shape.padded_positions - kBuiltRows); }
+
+  STRF_DEVICE const Storage* pooled_of(int path) const {
+    return params.pooled + (int64_t(opaque(sample)) * params.shape.paths + path) * params.shape.pooled_size();
+  }
+
+  // mask += P of one path, for kBuiltRows positions from row `row` of the strip on.
+  STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk, LogitOperands<Type, kGroups>& ahead,
+                            Mask& mask) {
+    const int64_t path_index = int64_t(opaque(sample)) * params.shape.paths + path;
+    const Storage* pooled = pooled_of(path);
+    const int lane = building_lane(), pitch = params.shape.position_pitch;
+    Mask s = {};
+#pragma unroll
+    for (int b = 0; b < Tiles::kBuilt; ++b) {
+      const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+      if (block >= chunk || i >= params.shape.positions) break;
+      if constexpr (kWhole) {
+        if (b > 0) ahead.load_columns(pooled + i * pitch, pitch, lane);
+        ahead.add_product(params.shape.exact, s[b]);
+      }
+      add_logits<Type, kGroups>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
+                                pooled + i * pitch, s[b], lane, kWhole);
+#pragma unroll
+      for (int m = 0; m < kGroups; ++m) scale_logits<Type>(params.shape, params.shape.positions - i, s[b][m]);
+    }
+    if constexpr (kWhole) {
+      if (path + 1 < params.shape.paths)
+        load_ahead(path + 1, row, ahead);
+      else if (row + kBuiltRows < params.width)
+        load_ahead(0, row + kBuiltRows, ahead);
+    }
+    if (kWhole && params.statistics == kOwn)
+      add_with_own_statistics(path_index, first + row, s, mask);
+    else if (params.statistics == kOfColumn)
+      add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
+    else
+      add_with_row_statistics(path_index, first + row, s, mask);
+  }
+
+  STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, Mask& s, Mask& mask) {
+    const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = warp_index();
+    Wide* exchanged_max = exchange;  // [kWarps][kBuiltRows]
+    Wide* exchanged_sum = exchanged_max + kWarps * kBuiltRows;
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        Wide top = -Wide(INFINITY);
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b) {
+          if ((b * kWarps + warp) * Type::kBlock >= params.shape.positions) break;
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+            top = larger(top, larger(s[b][m][u][2 * half], s[b][m][u][2 * half + 1]));
+        }
+        top = larger(top, shuffle_xor(top, 1));
+        top = larger(top, shuffle_xor(top, 2));
+        if (t == 0) exchanged_max[warp * kBuiltRows + 16 * m + 8 * half + group] = top;
+      }
+    sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
+    Wide maximum[kGroups][2];
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int place = 16 * m + 8 * half + group;
+        Wide top = exchanged_max[place];
+#pragma unroll
+        for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
+        maximum[m][half] = top;
+        Wide sum = 0;
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b) {
+          if ((b * kWarps + warp) * Type::kBlock >= params.shape.positions) break;
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+            for (int v = 2 * half; v < 2 * half + 2; ++v) {
+              s[b][m][u][v] = exp2_fast(s[b][m][u][v] - top);
+              sum += s[b][m][u][v];
+            }
+        }
+        sum += shuffle_xor(sum, 1);
+        sum += shuffle_xor(sum, 2);
+        if (t == 0) exchanged_sum[warp * kBuiltRows + place] = sum;
+      }
+    sync_threads();  // every warp's sums are there; the maxima are no longer read
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int place = 16 * m + 8 * half + group, j = row + place;
+        Wide sum = 0;
+#pragma unroll
+        for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
+        const Wide normalizer = Wide(1) / sum;
+        if (warp == 0 && t == 0 && j < params.shape.positions) {
+          params.maximum[path_index * params.shape.positions + j] = maximum[m][half];
+          params.normalizer[path_index * params.shape.positions + j] = normalizer;
+        }
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b)
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+            for (int v = 2 * half; v < 2 * half + 2; ++v) mask[b][m][u][v] += s[b][m][u][v] * normalizer;
+      }
+  }
+
+  STRF_DEVICE void add_with_row_statistics(int64_t path_index, int row, const Mask& s, Mask& mask) const {
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int j = smaller(row + 16 * m + 8 * half + building_lane() / 4, params.shape.positions - 1);
+        const Wide maximum = params.maximum[path_index * params.shape.positions + j];
+        const Wide normalizer = params.normalizer[path_index * params.shape.positions + j];
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b)
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+            for (int v = 2 * half; v < 2 * half + 2; ++v)
+              mask[b][m][u][v] += exp2_fast(s[b][m][u][v] - maximum) * normalizer;
+      }
+  }
+
+  STRF_DEVICE void add_with_column_statistics(int64_t path_index, int chunk_first, int chunk, const Mask& s,
+                                              Mask& mask) const {
+#pragma unroll
+    for (int b = 0; b < Tiles::kBuilt; ++b) {
+      const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+      if (block >= chunk || i >= params.shape.positions) break;
+      const Wide* statistics = params.column_statistics + path_index * kStatistics * params.shape.padded_positions + i +
+                               building_lane() % 4 * Type::kPiece;
+      Wide maximum[Type::kPiece], normalizer[Type::kPiece];
+      load_wide<Type>(statistics + kMaximum * params.shape.padded_positions, maximum);
+      load_wide<Type>(statistics + kNormalizer * params.shape.padded_positions, normalizer);
+#pragma unroll
+      for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+        for (int v = 0; v < Type::kPiece; ++v)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const Wide logit = s[b][m][v / 2][2 * half + v % 2];
+            mask[b][m][v / 2][2 * half + v % 2] += exp2_fast(logit - maximum[v]) * normalizer[v];
+          }
+    }
+  }
+};
+
+}  // namespace strf
+
+#endif
