@@ -25,7 +25,7 @@ if [ -n "$installed" ]; then
     packages=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     echo "$installed" > "$packages/installed_torch.pth"
     constraints="$VENV/constraints.txt"
-    grep -v '^torch==' constraints.txt > "$constraints"
+    grep -v -e '^torch==' -e '^triton==' constraints.txt > "$constraints"
 else
     echo "installing torch $(sed -n 's/^torch==//p' constraints.txt) and the other packages, once"
 fi
