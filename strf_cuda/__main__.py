@@ -19,7 +19,7 @@ def report() -> list[tuple[str, str]]:
     from strf_cuda.backends import library
 
     cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     if library.REASON is None:
         build = ", ".join(f"{name} {_plain(fact)}" for name, fact in library.build_facts().items())
     else:
@@ -30,7 +30,7 @@ def report() -> list[tuple[str, str]]:
         ("torch", f"{torch.__version__}, {cuda}"),
         *((name, _version(name)) for name in ("numpy", "triton")),
         ("processor", f"{_processor()}, {os.cpu_count()} logical cores, {torch.get_num_threads()} torch threads"),
-        ("GPU", "; ".join(gpus) or "none that torch finds"),
+        ("GPU", "; ".join(f"{gpu.name} ({gpu.major}.{gpu.minor})" for gpu in gpus) or "none that torch finds"),
         ("library", build),
         *((f"backend {name}", state) for name, state in backends().items()),
     ]

@@ -1,6 +1,8 @@
 """Which backend serves a call, what is said where one cannot, and whether TF32 is allowed; on any machine."""
 
 import ctypes.util
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -279,6 +281,11 @@ def test_an_exported_program_keeps_the_setting_of_its_export(machine, precision,
             program = torch.export.export(Unit(), fakes(), strict=strict)
         (node,) = [node for node in program.graph.nodes if "strf_cuda" in str(node.target)]
         assert node.args[-1] is allowed
+
+
+def test_importing_the_operator_does_not_import_the_compiler():
+    script = "import sys, strf_cuda.functional; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 @needs_operators

@@ -1,7 +1,7 @@
 """What must be known of CUDA before the kernels are called: whether they run on a device, and whether TF32 is allowed.
 
-Both questions are answered for torch.compile while it traces: the first answer never changes, and when the second one
-does, PyTorch's own guard on these settings compiles again.
+torch.compile takes both answers as constants: the first never changes, and when the second one does, PyTorch's own guard
+on these settings compiles again.
 """
 
 import functools
@@ -11,17 +11,19 @@ import torch
 from strf_cuda.backends import library
 
 
-@torch.compiler.assume_constant_result
 def why_not(index: int | None = None) -> str | None:
     """None if the kernels run on that CUDA device, unless given the current one; otherwise one sentence."""
     return _why_not_here() or _why_not_on(torch.cuda.current_device() if index is None else index)
 
 
-@torch.compiler.assume_constant_result
 def tf32_allowed() -> bool:
     """Whether PyTorch's own products of float32 matrices on CUDA may round their operands to TF32."""
     # The older settings, which this one includes, raise an error once both kinds were used.
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+# What torch.compiler.assume_constant_result does, which would import torch._dynamo, and that takes a second.
+why_not._dynamo_marked_constant = tf32_allowed._dynamo_marked_constant = True
 
 
 @functools.cache
