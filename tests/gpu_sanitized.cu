@@ -111,8 +111,8 @@ __global__ void read_what_another_thread_writes(float* values) {
 
 __global__ void read(const float* from, float* to) { to[threadIdx.x] = from[threadIdx.x]; }
 
-__global__ void half_of_them_wait(float* values) {
-  if (threadIdx.x < 32) __syncthreads();
+__global__ void some_of_them_wait(float* values) {
+  if (threadIdx.x < 16) __syncthreads();
   values[threadIdx.x] = 1;
 }
 
@@ -122,7 +122,7 @@ void make_the_mistake(const std::string& tool) {
   if (tool == "memcheck") write_behind_the_end<<<1, 64>>>(data, 64);
   if (tool == "racecheck") read_what_another_thread_writes<<<1, 64>>>(data);
   if (tool == "initcheck") read<<<1, 64>>>(static_cast<const float*>(never_written.data()), data);
-  if (tool == "synccheck") half_of_them_wait<<<1, 64>>>(data);
+  if (tool == "synccheck") some_of_them_wait<<<1, 64>>>(data);
   cudaDeviceSynchronize();
 }
 

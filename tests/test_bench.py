@@ -136,6 +136,15 @@ def test_contenders_are_timed_in_turn_and_each_begins_as_often(monkeypatch):
     assert times == {name: [1.0] * 3 for name in "ABC"}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_s_rates_are_those_of_a_gpu():
+    pytest.importorskip("triton")
+    peaks = measure_peaks("cuda", torch.bfloat16, rounds=3)
+    assert 1e13 < peaks.operations < 1e16 and 1e11 < peaks.bytes < 5e13
+    assert 1e11 < peaks.exponentials < 1e14 and peaks.bytes < peaks.cached_bytes < 1e14
+
+
 def test_sets_take_turns():
     seen = []
     call = in_rotation([lambda name=name: seen.append(name) for name in "AB"])
@@ -213,10 +222,11 @@ def test_what_torch_compile_makes_computes_the_same_and_is_timed():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_on_a_gpu_all_are_timed_eager_and_in_graphs(dtype):
-    problem = tiny(device="cuda", dtype=dtype, channels=128, height=8, width=4)
-    eager, graph = operator.measure(problem, operator.contenders("cuda", compiled=False), PEAKS, rounds=2)
+@pytest.mark.parametrize(("dtype", "tf32"), [(torch.bfloat16, False), (torch.float32, False), (torch.float32, True)])
+def test_on_a_gpu_all_are_timed_eager_and_in_graphs(dtype, tf32):
+    problem = tiny(device="cuda", dtype=dtype, tf32=tf32, channels=128, height=8, width=4)
+    with problem.settings():
+        eager, graph = operator.measure(problem, operator.contenders("cuda", compiled=False), PEAKS, rounds=2)
     assert (eager["mode"], graph["mode"]) == ("eager", "CUDA graph")
     for entry in (eager, graph):
         for timed in entry["contenders"].values():

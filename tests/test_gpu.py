@@ -255,6 +255,8 @@ def test_work_is_put_on_the_current_stream_and_not_waited_for():
     late, stream, done = torch.zeros_like(x), torch.cuda.Stream(), torch.cuda.Event()
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
+        differentiate(attend, late, weight, grad)  # takes the memory that the second call is given again
+        torch.cuda.synchronize()
         torch.cuda._sleep(1_000_000_000)  # cycles: about half a second
         late.copy_(x)
         found = differentiate(attend, late, weight, grad)

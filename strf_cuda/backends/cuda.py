@@ -1,7 +1,7 @@
 """What must be known of CUDA before the kernels are called: whether they run on a device, and whether TF32 is allowed.
 
-torch.compile takes both answers as constants: the first never changes, and when the second one does, PyTorch's own guard
-on these settings compiles again.
+torch.compile takes both answers as constants: the first never changes, and when the second one does, PyTorch's own
+guard on these settings compiles again.
 """
 
 import functools
