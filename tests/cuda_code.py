@@ -104,14 +104,15 @@ class Problem(NamedTuple):
 
 # ---- What must hold -------------------------------------------------------------------------------------------------
 
-TENSOR_CORES = {  # the one matrix instruction that a type's kernels may use; float64's has two names
-    "BFloat16": {"HMMA.16816.F32.BF16"},
-    "Float16": {"HMMA.16816.F32"},
-    "Float32": {"HMMA.1688.F32.TF32"},
-    "Float64": {"DMMA.884", "DMMA.8x8x4"},
+# The instructions of the tensor cores by which a type's kernels multiply, and how many of each 16 rows by a block of
+# columns by a block of k need at least (csrc/cuda/types.cuh). Float32's are in TF32, or, when exact, of three bfloat16
+# terms.
+PRODUCTS = {
+    "BFloat16": {"HMMA.16816.F32.BF16": 8},
+    "Float16": {"HMMA.16816.F32": 8},
+    "Float32": {"HMMA.1688.F32.TF32": 4, "HMMA.16816.F32.BF16": 12},
+    "Float64": {"DMMA": 4},
 }
-# For 16 rows by a block of columns by a block of k, which types.cuh tells; float32's are made of three in TF32.
-FEWEST_PRODUCTS = {"BFloat16": 8, "Float16": 8, "Float32": 12, "Float64": 4}
 MATRIX_OPERATIONS = ("HMMA", "DMMA", "IMMA", "QMMA", "OMMA", "HGMMA")
 
 
@@ -142,8 +143,18 @@ def required_operations(kernel: str) -> dict[str, tuple[str, ...]]:
     return required
 
 
-def matrix_operations(code: Code) -> Counter:
-    return Counter({name: n for name, n in code.operations.items() if name.split(".")[0] in MATRIX_OPERATIONS})
+def product_of(operation: str) -> str | None:
+    """An instruction of the tensor cores by its name in PRODUCTS: DMMA's one shape has several suffixes."""
+    kind = operation.split(".")[0]
+    return (kind if kind == "DMMA" else operation) if kind in MATRIX_OPERATIONS else None
+
+
+def products_in(code: Code) -> Counter:
+    found = Counter()
+    for operation, number in code.operations.items():
+        if product := product_of(operation):
+            found[product] += number
+    return found
 
 
 def complaints(kernel: str, code: Code, bounds: Bounds) -> list[str]:
@@ -162,11 +173,12 @@ def complaints(kernel: str, code: Code, bounds: Bounds) -> list[str]:
     for purpose, parts in required_operations(kernel).items():
         if not code.count(*parts):
             wrong.append(f"no {purpose} ({' '.join(parts)})")
-    found, kind = matrix_operations(code), kind_of(kernel)
-    multiplies = kind in ("Multiply", "Product", "Columns", "Gradient")
-    if multiplies and sum(found.values()) < FEWEST_PRODUCTS[type_of(kernel)]:
-        wrong.append(f"{sum(found.values())} instructions of the tensor cores, which are too few")
-    if others := set(found) - (TENSOR_CORES[type_of(kernel)] if multiplies else set()):
+    multiplies = kind_of(kernel) in ("Multiply", "Product", "Columns", "Gradient")
+    products, found = PRODUCTS[type_of(kernel)] if multiplies else {}, products_in(code)
+    wrong += [
+        f"{found[name]} of {name}, not {least} or more" for name, least in products.items() if found[name] < least
+    ]
+    if others := set(found) - set(products):
         wrong.append(f"tensor cores used as {', '.join(sorted(others))}")
     return wrong
 

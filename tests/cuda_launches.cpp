@@ -21,22 +21,26 @@
 
 namespace strf {
 
-template <class Params>
-auto strip_of(const Params& params, int) -> decltype(params.strip) {
-  return params.strip;
-}
-template <class Params>
-int strip_of(const Params&, long) {
-  return 0;
-}
-template <class Params>
-auto held_of(const Params& params, int) -> decltype(params.held) {
-  return params.held;
-}
-template <class Params>
-int held_of(const Params&, long) {
-  return 0;
-}
+template <class Type, bool kWhole>
+struct Multiply;
+
+// A launch's strip and panels held, which Multiply alone has.
+template <class Kernel>
+struct Strips {
+  static int width(const typename Kernel::Params&) { return 0; }
+  static int held(const typename Kernel::Params&) { return 0; }
+};
+template <class Type, bool kWhole>
+struct Strips<Multiply<Type, kWhole>> {
+  template <class Params>
+  static int width(const Params& params) {
+    return params.mask.width;
+  }
+  template <class Params>
+  static int held(const Params& params) {
+    return params.held;
+  }
+};
 
 template <class Kernel>
 std::string name_of() {
@@ -51,8 +55,8 @@ template <class Kernel>
 const char* launch(const typename Kernel::Params& params, int64_t blocks, int64_t shared_bytes, void*) {
   static const std::string name = name_of<Kernel>();
   std::string line = name;
-  for (const int64_t figure : {int64_t(strip_of(params, 0)), int64_t(held_of(params, 0)), int64_t(Kernel::kThreads),
-                               int64_t(Kernel::kBlocks), blocks, shared_bytes})
+  for (const int64_t figure : {int64_t(Strips<Kernel>::width(params)), int64_t(Strips<Kernel>::held(params)),
+                               int64_t(Kernel::kThreads), int64_t(Kernel::kBlocks), blocks, shared_bytes})
     line += " " + std::to_string(figure);
   if (printed.insert(line).second) std::puts(line.c_str());
   return nullptr;

@@ -222,8 +222,8 @@ def broken(kernel, code, bounds):
         yield replace(code, operations=code.operations + Counter({name: 1})), bounds
     for operation, *suffixes in cuda_code.required_operations(kernel).values():
         yield without(lambda name, need={operation, *suffixes}: need <= set(name.split("."))), bounds
-    if matrix := cuda_code.matrix_operations(code):
-        yield without(lambda name: name in matrix), bounds
+    for product in cuda_code.products_in(code):
+        yield without(lambda name, product=product: cuda_code.product_of(name) == product), bounds
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

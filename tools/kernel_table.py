@@ -66,7 +66,7 @@ def page(compiler: str, codes: dict[str, dict[str, Code]], bounds: dict[str, Bou
         cells.append(" / ".join(str(code[name].registers) for name in ARCHITECTURES))
         cells.append(" / ".join(str(cuda_code.blocks_by_registers(code[name], least)) for name in ARCHITECTURES))
         cells += [memory(large.get(kernel)), occupancy(large.get(kernel)), memory(small.get(kernel))]
-        cells += [f"{sum(shown.operations.values()):,}", str(sum(cuda_code.matrix_operations(shown).values()))]
+        cells += [f"{sum(shown.operations.values()):,}", str(sum(cuda_code.products_in(shown).values()))]
         cells.append(str(shown.count("MUFU", "EX2")))
         cells += [str(shown.count(name, "128")) for name in ("LDG", "LDGSTS", "LDS", "STG")]
         lines.append(row(cells))
@@ -91,7 +91,8 @@ def memory(launches: list[Launch | None] | None) -> str:
     def cell(launch: Launch | None) -> str:
         if launch is None:
             return "-"
-        return f"{launch.shared / 1024:g}" + (f":{launch.strip}x{launch.held}" if launch.strip else "")
+        strip = f":{launch.strip}x{launch.held}" if launch.strip else ""
+        return f"{launch.shared / 1024:.1f}".removesuffix(".0") + strip
 
     return " / ".join(map(cell, launches or [None]))
 
