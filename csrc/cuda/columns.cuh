@@ -1,7 +1,7 @@
 // What the soft-max of a column needs to know of all its rows.
 //
 //   forward:   the maximum of log2(e) S_k[:, j] and 1 / the sum of the powers of two
-//   backward:  delta_k[j] = sum over i of P_k[i, j] dM[i, j]
+//   backward:  delta_k[j] = sum over i of P_k[i, j] dM[i, j], times the normalizer, as it is used
 //
 // A warp holds 16 columns j and runs over i. S_k is symmetric, so the columns j are rows of its tiles here.
 #ifndef STRF_COLUMNS_CUH
@@ -12,7 +12,7 @@
 namespace strf {
 
 // The three statistics of a path in the backward pass, each [padded_positions], 0 from N on.
-enum Statistic { kMaximum, kNormalizer, kDelta, kStatistics };
+enum Statistic { kMaximum, kNormalizer, kScaledDelta, kStatistics };
 
 template <class Type>
 struct Columns {
@@ -61,7 +61,7 @@ struct Columns {
       Logits<Type> groups[1] = {};
       add_logits<Type, 1>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
                           pooled + int64_t(i) * shape.position_pitch, groups);
-      scale_logits<Type>(shape, shape.positions - i, groups[0]);
+      scale_logits<Type, 1>(shape, shape.positions - i, groups);
 #pragma unroll
       for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
@@ -145,7 +145,9 @@ struct Columns {
         const bool real = j < positions;
         statistics[kMaximum * shape.padded_positions + j] = real ? maximum[half] : Wide(0);
         statistics[kNormalizer * shape.padded_positions + j] = real ? normalizer[half] : Wide(0);
-        statistics[kDelta * shape.padded_positions + j] = real ? total * normalizer[half] : Wide(0);
+        // In this order, so that for a single position, whose power is 1, nothing is left of dM less delta.
+        statistics[kScaledDelta * shape.padded_positions + j] =
+            real ? total * normalizer[half] * normalizer[half] : Wide(0);
       }
     }
   };

@@ -122,7 +122,7 @@ struct Gradient {
     Logits<Type> s[1] = {};
     add_logits<Type, 1>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
                         pooled + int64_t(i) * shape.position_pitch, s);
-    scale_logits<Type>(shape, shape.positions - i, s[0]);
+    scale_logits<Type, 1>(shape, shape.positions - i, s);
 
     const Wide* statistics = params.statistics + path_index * kStatistics * shape.padded_positions;
     const auto of_columns = [&](Statistic which, Wide(&values)[Type::kPiece]) {
@@ -131,23 +131,23 @@ struct Gradient {
     Wide maximum[Type::kPiece], normalizer[Type::kPiece], delta[Type::kPiece];
     of_columns(kMaximum, maximum);
     of_columns(kNormalizer, normalizer);
-    of_columns(kDelta, delta);
+    of_columns(kScaledDelta, delta);
     Bracket bracket;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Wide* row = statistics + first + group + 8 * half;
       const Wide row_maximum = row[kMaximum * shape.padded_positions];
       const Wide row_normalizer = row[kNormalizer * shape.padded_positions];
-      const Wide row_delta = row[kDelta * shape.padded_positions];
+      const Wide row_delta = row[kScaledDelta * shape.padded_positions];
       Wide along[Type::kPiece], across[Type::kPiece], sum[Type::kPiece];
       Type::unpack(grad[half][0], along);
       Type::unpack(grad[half][1], across);
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) {
         const Wide logit = s[0][v / 2][2 * half + v % 2];
-        const Wide mask = exp2_fast(logit - row_maximum) * row_normalizer;
-        const Wide transposed = exp2_fast(logit - maximum[v]) * normalizer[v];
-        sum[v] = mask * (along[v] - row_delta) + transposed * (across[v] - delta[v]);
+        const Wide power = exp2_fast(logit - row_maximum), transposed = exp2_fast(logit - maximum[v]);
+        sum[v] = fused_multiply_add(transposed, fused_multiply_add(across[v], normalizer[v], -delta[v]),
+                                    power * fused_multiply_add(along[v], row_normalizer, -row_delta));
       }
       const Piece rounded = Type::pack(sum);
       Operand* terms = half == 0 ? bracket.low : bracket.high;

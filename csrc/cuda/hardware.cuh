@@ -183,6 +183,9 @@ STRF_DEVICE double double_of(uint32_t low, uint32_t high) {
 STRF_DEVICE uint32_t low_word(double x) { return static_cast<uint32_t>(__double2loint(x)); }
 STRF_DEVICE uint32_t high_word(double x) { return static_cast<uint32_t>(__double2hiint(x)); }
 
+STRF_DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+STRF_DEVICE double fused_multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }
+
 // The larger one; a NaN gives way to a number.
 STRF_DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 STRF_DEVICE double larger(double a, double b) { return fmax(a, b); }

@@ -135,46 +135,66 @@ struct Multiply {
       }
     }
 
-    // One piece of each panel by each thread.
     STRF_DEVICE void copy_x(int position, uint8_t* stage) const {
-      const int thread = opaque(thread_index());
       const Storage* x = params.x + opaque(mask.sample) * shape.sample_size();
       if (shape.channels_last)
-        copy_rows(x, shape.channels, position, shape.positions, params.x_width, &PanelPlace::offset, thread, stage);
-      else {
-        const int row = thread / 4, at = position + thread % 4 * Type::kPiece;
-        const int valid = clamp(shape.positions - at);
-        x += row * shape.channel_stride() + at;
-#pragma unroll 1
-        for (int panel = 0; panel < params.tile_panels; ++panel) {
-          const PanelPlace place = places[panel];
-          const bool real = row < place.channels && valid > 0;
-          copy_piece<Type>(stage + panel * kPanelBytes + thread * kPieceBytes, real ? x + place.offset : params.x,
-                           real ? valid : 0, params.x_width);
-        }
-      }
+        copy_rows(x, shape.channels, position, shape.positions, params.x_width, &PanelPlace::offset, stage);
+      else
+        copy_channels(x, position, stage);
     }
 
     STRF_DEVICE void copy_weight(int row, uint8_t* stage) const {
       copy_rows(params.weight, shape.channels, row, shape.all_reduced, params.weight_width, &PanelPlace::channel,
-                opaque(thread_index()), stage);
+                stage);
     }
 
-    // Panels of a matrix whose rows are contracted and whose columns are channels.
+    // Each thread copies one piece of each panel. Panels whose positions are contiguous and contracted:
+    STRF_DEVICE void copy_channels(const Storage* x, int position, uint8_t* stage) const {
+      const int thread = opaque(thread_index());
+      const int row = thread / 4, at = position + thread % 4 * Type::kPiece;
+      const int valid = clamp(shape.positions - at);
+      const Storage* from = valid > 0 ? x + row * shape.channel_stride() + at : x;
+      copy_pieces(stage + thread * kPieceBytes, params.x_width, [&](const PanelPlace& place) {
+        return row < place.channels ? Span{from + place.offset, valid} : Span{x, 0};
+      });
+    }
+
+    // Panels of a matrix whose rows are contracted and whose columns are channels:
     template <class Offset>
     STRF_DEVICE void copy_rows(const Storage* matrix, int pitch, int first_row, int rows, int width,
-                               Offset PanelPlace::* offset, int thread, uint8_t* stage) const {
+                               Offset PanelPlace::* offset, uint8_t* stage) const {
       constexpr int kRowPieces = kPanel / Type::kPiece;
-      const int row = thread / kRowPieces, chunk = thread % kRowPieces;
-      const int place_in_panel = (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes;
+      const int thread = opaque(thread_index()), row = thread / kRowPieces, chunk = thread % kRowPieces;
+      // None of its channels is there, if the row is not.
+      const int channel = first_row + row < rows ? chunk * Type::kPiece : kPanel << 20;
       const Storage* from = matrix + int64_t(first_row + row) * pitch + chunk * Type::kPiece;
-      const bool row_is_real = first_row + row < rows;
+      copy_pieces(stage + (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes, width,
+                  [&](const PanelPlace& place) {
+                    const int valid = clamp(place.channels - channel);
+                    return valid > 0 ? Span{from + place.*offset, valid} : Span{matrix, 0};
+                  });
+    }
+
+    // Elements in global memory.
+    struct Span {
+      const Storage* from;
+      int count;
+    };
+
+    template <class Find>
+    STRF_DEVICE void copy_pieces(uint8_t* to, int width, const Find& find) const {
+      if (width == 16) {
+#pragma unroll 2
+        for (int panel = 0; panel < params.tile_panels; ++panel) {
+          const Span span = find(places[panel]);
+          copy_async<16>(to + panel * kPanelBytes, span.from, span.count * static_cast<int>(sizeof(Storage)));
+        }
+      } else {
 #pragma unroll 1
-      for (int panel = 0; panel < params.tile_panels; ++panel) {
-        const PanelPlace place = places[panel];
-        const int valid = row_is_real ? clamp(place.channels - chunk * Type::kPiece) : 0;
-        copy_piece<Type>(stage + panel * kPanelBytes + place_in_panel, valid > 0 ? from + place.*offset : matrix, valid,
-                         width);
+        for (int panel = 0; panel < params.tile_panels; ++panel) {
+          const Span span = find(places[panel]);
+          copy_piece<Type>(to + panel * kPanelBytes, span.from, span.count, width);
+        }
       }
     }
 

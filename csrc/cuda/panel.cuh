@@ -55,33 +55,6 @@ STRF_DEVICE int swizzle(int k) {
   return 0;
 }
 
-// Copies the panel that begins at (outer, k); beyond outer_count and k_count it is zero. Thread `thread` of `threads`
-// does its part; copy_wait and a barrier must follow.
-template <class Type>
-STRF_DEVICE void copy_panel(uint8_t* panel, const Matrix<Type>& matrix, int outer, int outer_count, int k, int k_count,
-                            int thread, int threads) {
-  constexpr int kPieces = kPanelBytes / kPieceBytes;
-  for (int index = thread; index < kPieces; index += threads) {
-    if (matrix.k_contiguous) {
-      const int row = index / 4, chunk = index % 4;
-      const int first = k + chunk * Type::kPiece;
-      const int left = outer + row < outer_count ? k_count - first : 0;
-      const int valid = left < 0 ? 0 : left < Type::kPiece ? left : Type::kPiece;
-      const auto* from = valid > 0 ? matrix.base + (outer + row) * matrix.stride + first : matrix.base;
-      copy_piece<Type>(panel + index * kPieceBytes, from, valid, matrix.width);
-    } else {
-      constexpr int kRowPieces = kPanel / Type::kPiece;
-      const int row = index / kRowPieces, chunk = index % kRowPieces;
-      const int first = outer + chunk * Type::kPiece;
-      const int left = k + row < k_count ? outer_count - first : 0;
-      const int valid = left < 0 ? 0 : left < Type::kPiece ? left : Type::kPiece;
-      const auto* from = valid > 0 ? matrix.base + (k + row) * matrix.stride + first : matrix.base;
-      copy_piece<Type>(panel + (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes, from, valid,
-                       matrix.width);
-    }
-  }
-}
-
 STRF_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 
 STRF_DEVICE Piece load_shared(const void* from) { return *static_cast<const Piece*>(from); }

@@ -89,48 +89,76 @@ struct Product {
     }
   };
 
+  // What a thread copies of an operand: piece number `thread` of each panel, and of small tiles another one further on.
+  struct Copies {
+    static constexpr int kEach = kPanelBytes / kPieceBytes / kThreads;
+
+    const Operands<Type>& operand;
+    int outer[kEach], k[kEach];  // of the pieces in the first panel, counted from the tile and the block of k
+    int to[kEach];               // where they go in a panel
+    int outer_count;             // from the tile on
+
+    STRF_DEVICE Copies(const Operands<Type>& operand, int first_outer, int outer_count_)
+        : operand(operand), outer_count(outer_count_ - first_outer) {
+      constexpr int kRowPieces = kPanel / Type::kPiece;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        const int index = thread_index() + i * kThreads, row = index / kRowPieces, chunk = index % kRowPieces;
+        outer[i] = operand.first.k_contiguous ? index / 4 : chunk * Type::kPiece;
+        k[i] = operand.first.k_contiguous ? index % 4 * Type::kPiece : row;
+        to[i] = operand.first.k_contiguous ? index : row * kRowPieces + (chunk ^ swizzle<Type>(row));
+      }
+    }
+
+    STRF_DEVICE void copy(const Params& params, const Place& place, int first_outer, uint8_t* stage) const {
+      const Matrix<Type>& matrix = operand.first;
+      const auto* base = matrix.base + place.sample * operand.sample_stride + place.frame * operand.frame_stride;
+      const int64_t outer_stride = matrix.k_contiguous ? matrix.stride : 1;
+      const int64_t k_stride = matrix.k_contiguous ? 1 : matrix.stride;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        const auto* from = base + (first_outer + outer[i]) * outer_stride + (place.k + k[i]) * k_stride;
+        const int k_left = params.k - place.k - k[i];
+#pragma unroll
+        for (int panel = 0; panel < kPanels; ++panel) {
+          const int outer_left = outer_count - outer[i] - panel * kPanel;
+          const int left = matrix.k_contiguous ? k_left : outer_left, other = matrix.k_contiguous ? outer_left : k_left;
+          const int valid = other > 0 && left > 0 ? smaller(left, Type::kPiece) : 0;
+          copy_piece<Type>(stage + panel * kPanelBytes + to[i] * kPieceBytes,
+                           valid > 0 ? from + panel * kPanel * outer_stride : matrix.base, valid, matrix.width);
+        }
+      }
+    }
+  };
+
   static STRF_DEVICE void contract(const Params& params, int64_t product, int row, int column, uint8_t* shared,
                                    Wide (&acc)[kGroups][4][4]) {
     const int64_t begin = product * params.segments / params.products;
     const int64_t end = (product + 1) * params.segments / params.products;
     const int steps = static_cast<int>(end - begin) * ((params.k + Type::kBlock - 1) / Type::kBlock);
+    const Copies a(params.a, row, params.rows), b(params.b, column, params.columns);
     Place place(params, begin);
-    int filled = 0;  // the stage that is filled next
-
-    const auto issue = [&](int step) {
-      if (step < steps) {
-        uint8_t* stage = shared + filled * kStageBytes;
-        copy(params.a, params, place, row, params.rows, stage);
-        copy(params.b, params, place, column, params.columns, stage + kPanels * kPanelBytes);
-        place.advance(params);
-        filled = filled + 1 < kStages ? filled + 1 : 0;
-      }
-      copy_commit();
-    };
-    int read = 0;
+    int filled = 0, read = 0;  // the stages that are filled and read next
 #pragma unroll 1
     for (int step = 1 - kStages; step < steps; ++step) {
       if (step >= 0) {
         copy_wait<kStages - 2>();
         sync_threads();  // the step's stage is there, and the stage before it is no longer read
       }
-      issue(step + kStages - 1);
+      if (step + kStages - 1 < steps) {
+        uint8_t* stage = shared + filled * kStageBytes;
+        a.copy(params, place, row, stage);
+        b.copy(params, place, column, stage + kPanels * kPanelBytes);
+        place.advance(params);
+        filled = filled + 1 < kStages ? filled + 1 : 0;
+      }
+      copy_commit();
       if (step < 0) continue;
       multiply_stage(params, shared + read * kStageBytes, acc);
       read = read + 1 < kStages ? read + 1 : 0;
     }
     copy_wait<0>();
     sync_threads();  // the stages are free
-  }
-
-  static STRF_DEVICE void copy(const Operands<Type>& operand, const Params& params, const Place& place, int outer,
-                               int outer_count, uint8_t* stage) {
-    Matrix<Type> matrix = operand.first;
-    matrix.base += place.sample * operand.sample_stride + place.frame * operand.frame_stride;
-#pragma unroll
-    for (int panel = 0; panel < kPanels; ++panel)
-      copy_panel<Type>(stage + panel * kPanelBytes, matrix, outer + panel * kPanel, outer_count, place.k, params.k,
-                       thread_index(), kThreads);
   }
 
   static STRF_DEVICE Piece piece(const uint8_t* panels, bool k_contiguous, int outer) {

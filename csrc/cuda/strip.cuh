@@ -128,8 +128,7 @@ struct Strip {
       }
       add_logits<Type, kGroups>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
                                 pooled + i * pitch, s[b], lane, kWhole);
-#pragma unroll
-      for (int m = 0; m < kGroups; ++m) scale_logits<Type>(params.shape, params.shape.positions - i, s[b][m]);
+      scale_logits<Type, kGroups>(params.shape, params.shape.positions - i, s[b]);
     }
     if constexpr (kWhole) {
       if (path + 1 < params.shape.paths)
