@@ -14,12 +14,13 @@
 
 namespace strf {
 
-template <class Type, bool kWhole>
+template <class Type, bool kInOneChunk>
 struct Multiply {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
   using Operand = typename Type::Operand;
-  using Mask = Strip<Type, kWhole>;
+  using Mask = Strip<Type, kInOneChunk ? kWhole : kChunks>;
+  using SmallMask = Strip<Type, kSmall>;
 
   static constexpr int kWarps = Mask::kWarps;
   static constexpr int kThreads = kWarps * kWarp, kBlocks = 1;
@@ -29,7 +30,7 @@ struct Multiply {
   using Accumulators = Wide[kHeld][2][kChannelTiles][4];
 
   struct Params {
-    typename Mask::Params mask;
+    StripParams<Type> mask;
     int held;                   // panels of a warp: 1 to kHeld
     const Storage *x, *weight;  // x or grad_y; weight [all_reduced][channels], for the backward pass alone
     Storage* y;
@@ -92,13 +93,18 @@ struct Multiply {
 
     STRF_DEVICE void run() {
       const int chunk = Mask::chunk_blocks(shape.positions) * Type::kBlock;
-      if constexpr (kWhole) mask.build(0, chunk);
+      if constexpr (kInOneChunk) {
+        if (chunk > SmallMask::kChunk)
+          mask.build(0, chunk);
+        else
+          SmallMask{mask.params, mask.sample, mask.first, mask.memory, mask.exchange}.build(0, chunk);
+      }
 #pragma unroll 1
       for (int tile = 0; tile < params.panels; tile += params.tile_panels) {
         look_up_panels(tile);
         Accumulators acc = {};
         for (int i = 0; i < shape.positions; i += chunk) {
-          if (!kWhole && (tile == 0 || chunk < shape.positions)) {
+          if (!kInOneChunk && (tile == 0 || chunk < shape.positions)) {
             sync_threads();  // the strip is no longer read
             mask.build(i, chunk);
           }

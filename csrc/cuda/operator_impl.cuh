@@ -223,7 +223,7 @@ class Run {
 
   // Whether a block can hold all logits of its positions.
   bool fits_whole() const {
-    if constexpr (sizeof(Storage) == 2) return shape_.positions <= Strip<Type, true>::kChunk;
+    if constexpr (sizeof(Storage) == 2) return shape_.positions <= Strip<Type, kWhole>::kChunk;
     return false;
   }
 

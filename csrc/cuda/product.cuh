@@ -1,7 +1,7 @@
 // C = A B for many pairs of matrices, with both operands' layout chosen at run time: the channel reduction R = W x, the
 // masks' gradient X^T G and the weights' gradient dR x^T.
 //
-// A block computes a tile of kSide x kSide. Panels of A and B come through three stages of shared memory. The
+// A block computes a tile of kSide x kSide. Panels of A and B come through four stages of shared memory. The
 // contraction runs over segments (frames of samples, mostly), and within each over k.
 #ifndef STRF_PRODUCT_CUH
 #define STRF_PRODUCT_CUH
@@ -25,7 +25,7 @@ struct Product {
   static constexpr int kWarpsAcross = kSide / 32;  // a warp computes kSide / 2 rows by 32 columns
   static constexpr int kThreads = 2 * kWarpsAcross * kWarp, kBlocks = kSide == 128 ? 1 : 2;
   static constexpr int kGroups = kSide / 32;  // of 16 rows
-  static constexpr int kStages = 3;
+  static constexpr int kStages = 4;
   static constexpr int kPanels = kSide / kPanel;  // of each operand in a stage
   static constexpr int kStageBytes = 2 * kPanels * kPanelBytes;
   static constexpr int kTilePitch = kSide + 2 * Type::kPiece;  // of the result in shared memory

@@ -15,39 +15,51 @@ namespace strf {
 
 enum MaskStatistics { kOwn, kOfRow, kOfColumn };
 
-// How much a warp builds at a time. Whole: all positions in one chunk, so that the accumulators of the multiplication
-// are not alive yet.
-template <class Type, bool kWhole>
+// How a block's eight warps share the building of a strip.
+//   kSmall    up to 4 blocks of i: two teams, each with a block a warp, for 16 positions each
+//   kWhole    up to 16: two blocks a warp, for 32 positions
+//   kChunks   more; the accumulators of the multiplication are alive, so that fewer registers are left
+enum StripKind { kSmall, kWhole, kChunks };
+
+template <class Type, StripKind kKind>
 struct StripTiles {
-  static constexpr int kBuilt = kWhole ? 2 : 1;   // blocks of i
-  static constexpr int kGroups = kWhole ? 2 : 1;  // of 16 positions
+  static constexpr int kTeams = kKind == kSmall ? 2 : 1;
+  static constexpr int kBuilt = kKind == kWhole ? 2 : 1;   // blocks of i of a warp
+  static constexpr int kGroups = kKind == kWhole ? 2 : 1;  // of 16 positions, of a warp
 };
 template <>
-struct StripTiles<Float32, false> {
-  static constexpr int kBuilt = 2, kGroups = 1;
+struct StripTiles<Float32, kChunks> {
+  static constexpr int kTeams = 1, kBuilt = 2, kGroups = 1;
 };
 
-template <class Type, bool kWhole>
+template <class Type>
+struct StripParams {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+
+  Shape shape;
+  int width;              // positions: 32, 64 or 128
+  int pitch;              // elements from one to the next
+  const Storage* pooled;  // T [batch][paths][padded_positions][position_pitch]
+  MaskStatistics statistics;
+  Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
+  const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
+};
+
+template <class Type, StripKind kKind>
 struct Strip {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
-  using Tiles = StripTiles<Type, kWhole>;
+  using Tiles = StripTiles<Type, kKind>;
+  using Params = StripParams<Type>;
 
-  static constexpr int kWarps = 8;
-  static constexpr int kGroups = Tiles::kGroups, kBuiltRows = 16 * kGroups;
-  static constexpr int kChunk = kWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i at a time
-  // Of the logits or the mask, what a warp holds: its blocks of i, each for kBuiltRows positions.
+  static constexpr int kWarps = 8, kTeams = Tiles::kTeams, kTeamWarps = kWarps / kTeams;
+  static constexpr int kGroups = Tiles::kGroups;
+  static constexpr int kBuiltRows = 16 * kGroups * kTeams;                  // positions at a time
+  static constexpr int kChunk = kTeamWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i at a time
+  static constexpr bool kAhead = kKind != kChunks;                          // whether there are registers to read ahead
+  // Of the logits or the mask, what a warp holds: its blocks of i, each for 16 kGroups positions.
   using Mask = Logits<Type>[Tiles::kBuilt][kGroups];
-
-  struct Params {
-    Shape shape;
-    int width;              // positions: 32, 64 or 128
-    int pitch;              // elements from one to the next
-    const Storage* pooled;  // T [batch][paths][padded_positions][position_pitch]
-    MaskStatistics statistics;
-    Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
-    const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
-  };
 
   static STRF_SHARED int chunk_blocks(int positions) {
     const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
@@ -60,7 +72,10 @@ struct Strip {
   const Params& params;
   int sample, first;  // position of the strip
   Storage* memory;
-  Wide* exchange;  // 2 kWarps kBuiltRows values by which warps tell each other their statistics
+  Wide* exchange;  // 2 kTeamWarps kBuiltRows values by which warps tell each other their statistics
+
+  static STRF_DEVICE int member() { return warp_index() % kTeamWarps; }                     // of its team
+  static STRF_DEVICE int team_row() { return warp_index() / kTeamWarps * (16 * kGroups); }  // of the rows built
 
   STRF_DEVICE Storage* piece(int row, int block, int t) const {
     return memory + row * params.pitch + (block ^ (row & 1)) * Type::kBlock + t * Type::kPiece;
@@ -71,7 +86,7 @@ struct Strip {
 
   STRF_DEVICE void build(int chunk_first, int chunk) {
     LogitOperands<Type, kGroups> ahead;
-    if constexpr (kWhole) load_ahead(0, 0, ahead);
+    if constexpr (kAhead) load_ahead(0, 0, ahead);
 #pragma unroll 1
     for (int row = 0; row < params.width; row += kBuiltRows) {
       Mask mask = {};
@@ -80,7 +95,7 @@ struct Strip {
       const int lane = building_lane(), group = lane / 4, t = lane % 4;
 #pragma unroll
       for (int b = 0; b < Tiles::kBuilt; ++b) {
-        const int block = (b * kWarps + warp_index()) * Type::kBlock;
+        const int block = (b * kTeamWarps + member()) * Type::kBlock;
         if (block >= chunk) break;
 #pragma unroll
         for (int m = 0; m < kGroups; ++m)
@@ -89,7 +104,7 @@ struct Strip {
             Wide values[Type::kPiece];
 #pragma unroll
             for (int v = 0; v < Type::kPiece; ++v) values[v] = mask[b][m][v / 2][2 * half + v % 2];
-            *reinterpret_cast<Piece*>(piece(row + 16 * m + 8 * half + group, block / Type::kBlock, t)) =
+            *reinterpret_cast<Piece*>(piece(row + team_row() + 16 * m + 8 * half + group, block / Type::kBlock, t)) =
                 Type::pack(values);
           }
       }
@@ -99,13 +114,15 @@ struct Strip {
   // What the next path's first product needs, read while the path before is worked on.
   STRF_DEVICE void load_ahead(int path, int row, LogitOperands<Type, kGroups>& ahead) const {
     const Storage* pooled = pooled_of(path);
-    const int pitch = params.shape.position_pitch, lane = building_lane(), block = warp_index() * Type::kBlock;
+    const int pitch = params.shape.position_pitch, lane = building_lane(), block = member() * Type::kBlock;
     ahead.load_rows(pooled + real_row(row) * pitch, pitch, lane);
     if (block < params.shape.positions) ahead.load_columns(pooled + block * pitch, pitch, lane);
   }
 
   // A strip may reach beyond the positions that are padded, where nobody needs the results.
-  STRF_DEVICE int real_row(int row) const { return smaller(first + row, params.shape.padded_positions - kBuiltRows); }
+  STRF_DEVICE int real_row(int row) const {
+    return smaller(first + row + team_row(), params.shape.padded_positions - 16 * kGroups);
+  }
 
   STRF_DEVICE const Storage* pooled_of(int path) const {
     return params.pooled + (int64_t(opaque(sample)) * params.shape.paths + path) * params.shape.pooled_size();
@@ -120,23 +137,23 @@ struct Strip {
     Mask s = {};
 #pragma unroll
     for (int b = 0; b < Tiles::kBuilt; ++b) {
-      const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+      const int block = (b * kTeamWarps + member()) * Type::kBlock, i = chunk_first + block;
       if (block >= chunk || i >= params.shape.positions) break;
-      if constexpr (kWhole) {
+      if constexpr (kAhead) {
         if (b > 0) ahead.load_columns(pooled + i * pitch, pitch, lane);
         ahead.add_product(params.shape.exact, s[b]);
       }
       add_logits<Type, kGroups>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
-                                pooled + i * pitch, s[b], lane, kWhole);
+                                pooled + i * pitch, s[b], lane, kAhead);
       scale_logits<Type, kGroups>(params.shape, params.shape.positions - i, s[b]);
     }
-    if constexpr (kWhole) {
+    if constexpr (kAhead) {
       if (path + 1 < params.shape.paths)
         load_ahead(path + 1, row, ahead);
       else if (row + kBuiltRows < params.width)
         load_ahead(0, row + kBuiltRows, ahead);
     }
-    if (kWhole && params.statistics == kOwn)
+    if (kAhead && params.statistics == kOwn)
       add_with_own_statistics(path_index, first + row, s, mask);
     else if (params.statistics == kOfColumn)
       add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
@@ -145,9 +162,9 @@ struct Strip {
   }
 
   STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, Mask& s, Mask& mask) {
-    const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = warp_index();
-    Wide* exchanged_max = exchange;  // [kWarps][kBuiltRows]
-    Wide* exchanged_sum = exchanged_max + kWarps * kBuiltRows;
+    const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = member();
+    Wide* exchanged_max = exchange;  // [kTeamWarps][kBuiltRows]
+    Wide* exchanged_sum = exchanged_max + kTeamWarps * kBuiltRows;
 #pragma unroll
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
@@ -155,14 +172,14 @@ struct Strip {
         Wide top = -Wide(INFINITY);
 #pragma unroll
         for (int b = 0; b < Tiles::kBuilt; ++b) {
-          if ((b * kWarps + warp) * Type::kBlock >= params.shape.positions) break;
+          if ((b * kTeamWarps + warp) * Type::kBlock >= params.shape.positions) break;
 #pragma unroll
           for (int u = 0; u < Type::kTiles; ++u)
             top = larger(top, larger(s[b][m][u][2 * half], s[b][m][u][2 * half + 1]));
         }
         top = larger(top, shuffle_xor(top, 1));
         top = larger(top, shuffle_xor(top, 2));
-        if (t == 0) exchanged_max[warp * kBuiltRows + 16 * m + 8 * half + group] = top;
+        if (t == 0) exchanged_max[warp * kBuiltRows + team_row() + 16 * m + 8 * half + group] = top;
       }
     sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
     Wide maximum[kGroups][2];
@@ -170,15 +187,15 @@ struct Strip {
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int place = 16 * m + 8 * half + group;
+        const int place = team_row() + 16 * m + 8 * half + group;
         Wide top = exchanged_max[place];
 #pragma unroll
-        for (int other = 1; other < kWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
+        for (int other = 1; other < kTeamWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
         maximum[m][half] = top;
         Wide sum = 0;
 #pragma unroll
         for (int b = 0; b < Tiles::kBuilt; ++b) {
-          if ((b * kWarps + warp) * Type::kBlock >= params.shape.positions) break;
+          if ((b * kTeamWarps + warp) * Type::kBlock >= params.shape.positions) break;
 #pragma unroll
           for (int u = 0; u < Type::kTiles; ++u)
 #pragma unroll
@@ -196,10 +213,10 @@ struct Strip {
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int place = 16 * m + 8 * half + group, j = row + place;
+        const int place = team_row() + 16 * m + 8 * half + group, j = row + place;
         Wide sum = 0;
 #pragma unroll
-        for (int other = 0; other < kWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
+        for (int other = 0; other < kTeamWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
         const Wide normalizer = Wide(1) / sum;
         if (warp == 0 && t == 0 && j < params.shape.positions) {
           params.maximum[path_index * params.shape.positions + j] = maximum[m][half];
@@ -219,7 +236,7 @@ struct Strip {
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int j = smaller(row + 16 * m + 8 * half + building_lane() / 4, params.shape.positions - 1);
+        const int j = smaller(row + team_row() + 16 * m + 8 * half + building_lane() / 4, params.shape.positions - 1);
         const Wide maximum = params.maximum[path_index * params.shape.positions + j];
         const Wide normalizer = params.normalizer[path_index * params.shape.positions + j];
 #pragma unroll
@@ -236,7 +253,7 @@ struct Strip {
                                               Mask& mask) const {
 #pragma unroll
     for (int b = 0; b < Tiles::kBuilt; ++b) {
-      const int block = (b * kWarps + warp_index()) * Type::kBlock, i = chunk_first + block;
+      const int block = (b * kTeamWarps + member()) * Type::kBlock, i = chunk_first + block;
       if (block >= chunk || i >= params.shape.positions) break;
       const Wide* statistics = params.column_statistics + path_index * kStatistics * params.shape.padded_positions + i +
                                building_lane() % 4 * Type::kPiece;
