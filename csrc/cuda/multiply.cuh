@@ -88,7 +88,7 @@ struct Multiply {
                reinterpret_cast<Storage*>(shared_memory()), nullptr} {
       stages = shared_memory() + params.mask.width * params.mask.pitch * sizeof(Storage);
       places = reinterpret_cast<PanelPlace*>(stages + params.stages_bytes);
-      mask.exchange = reinterpret_cast<Wide*>(stages);  // which are empty while a strip with own statistics is built
+      mask.exchange = reinterpret_cast<Wide*>(stages);  // which are empty while the only strip is built
     }
 
     STRF_DEVICE void run() {

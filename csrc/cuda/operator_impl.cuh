@@ -35,9 +35,7 @@ class Run {
 
   const char* forward(void* y, void* maximum, void* normalizer) {
     reduce_and_pool();
-    MaskStatistics statistics = kOwn;
     if (!fits_whole()) {
-      statistics = kOfRow;
       typename Columns<Type>::Params params{};
       params.shape = shape_;
       params.pooled = at<Storage>(plan_.pooled);
@@ -45,7 +43,7 @@ class Run {
       params.normalizer = static_cast<Wide*>(normalizer);
       go<Columns<Type>>(params, Columns<Type>::blocks(shape_, batch_), 0);
     }
-    multiply(x_, static_cast<Storage*>(y), statistics, static_cast<Wide*>(maximum), static_cast<Wide*>(normalizer));
+    multiply(x_, static_cast<Storage*>(y), kOfRow, static_cast<Wide*>(maximum), static_cast<Wide*>(normalizer));
     return error_;
   }
 

@@ -64,8 +64,10 @@ inline Plan plan_of(const strf_problem& problem, const Limits& limits, bool back
   };
   for (int path = 0; path < shape.paths; ++path) {
     const strf_pool& pool = problem.pools[path];
-    plan.pools[path] = {reach(pool.frames, shape.frames), reach(pool.height, shape.height),
-                        reach(pool.width, shape.width), pool.kind == STRF_POOL_AVERAGE};
+    Pool& cut = plan.pools[path];
+    cut = {reach(pool.frames, shape.frames), reach(pool.height, shape.height), reach(pool.width, shape.width), false};
+    // The average of one element needs no note of where it was found.
+    cut.average = pool.kind == STRF_POOL_AVERAGE || cut.frames + cut.height + cut.width == 0;
   }
   const int64_t element = element_bytes(problem.type), wide = problem.type == STRF_FLOAT64 ? 8 : 4;
   const auto take = [&plan](int64_t bytes) {

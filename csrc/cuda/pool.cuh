@@ -50,7 +50,7 @@ struct PoolForward {
     const Storage* reduced;  // R [batch][frames][N][all_pitch]
     Storage* pooled;         // T [batch][paths][padded_positions][position_pitch]; 0 from N on and from E on
     Storage* transposed;     // [batch][paths][wide_rows][padded_positions], or null
-    int32_t* largest;        // [batch][paths][N][wide_rows]: frame * N + position of each maximum, or null
+    int32_t* largest;        // [batch][paths][N][wide_rows]: of maxima, frame * N + position; or null
   };
 
   static STRF_SHARED int row_blocks(const Shape& shape) {

@@ -1,9 +1,9 @@
 // The strip of the summed mask that a block of Multiply keeps in shared memory: some output positions by a chunk of the
 // contracted ones, [width][pitch].
 //
-//   own statistics      the soft-max of row j over i, done here: the whole row is in registers      forward, one chunk
-//   of the row          P[i, j] from the given maximum[j] and normalizer[j]                         forward, chunks
-//   of the column       P[j, i] from the given maximum[i] and normalizer[i]                         backward
+//   of the row      P[i, j], as Y needs it. In one chunk the soft-max is done here, since registers hold the whole row,
+//                   and its statistics are written; otherwise they are given
+//   of the column   P[j, i], from the given statistics of i, as dX needs it
 //
 // Each warp builds blocks of i of its own, for kBuiltRows positions at a time; the paths are added up in registers.
 #ifndef STRF_STRIP_CUH
@@ -13,7 +13,7 @@
 
 namespace strf {
 
-enum MaskStatistics { kOwn, kOfRow, kOfColumn };
+enum MaskStatistics { kOfRow, kOfColumn };
 
 // How a block's eight warps share the building of a strip.
 //   kSmall    up to 4 blocks of i: two teams, each with a block a warp, for 16 positions each
@@ -42,7 +42,7 @@ struct StripParams {
   int pitch;              // elements from one to the next
   const Storage* pooled;  // T [batch][paths][padded_positions][position_pitch]
   MaskStatistics statistics;
-  Wide *maximum, *normalizer;     // [batch][paths][N]: written if own, read if of the row
+  Wide *maximum, *normalizer;     // [batch][paths][N], of the row: written in one chunk, otherwise read
   const Wide* column_statistics;  // [batch][paths][kStatistics][padded_positions]
 };
 
@@ -57,7 +57,7 @@ struct Strip {
   static constexpr int kGroups = Tiles::kGroups;
   static constexpr int kBuiltRows = 16 * kGroups * kTeams;                  // positions at a time
   static constexpr int kChunk = kTeamWarps * Tiles::kBuilt * Type::kBlock;  // largest number of i at a time
-  static constexpr bool kAhead = kKind != kChunks;                          // whether there are registers to read ahead
+  static constexpr bool kInOneChunk = kKind != kChunks;                     // whether there are registers to read ahead
   // Of the logits or the mask, what a warp holds: its blocks of i, each for 16 kGroups positions.
   using Mask = Logits<Type>[Tiles::kBuilt][kGroups];
 
@@ -85,8 +85,8 @@ struct Strip {
   STRF_DEVICE int building_lane() const { return opaque(lane_index()); }
 
   STRF_DEVICE void build(int chunk_first, int chunk) {
-    LogitOperands<Type, kGroups> ahead;
-    if constexpr (kAhead) load_ahead(0, 0, ahead);
+    LogitOperands<Type, kGroups> ahead;  // in one chunk, where there are registers for it
+    if constexpr (kInOneChunk) load_ahead(0, 0, ahead);
 #pragma unroll 1
     for (int row = 0; row < params.width; row += kBuiltRows) {
       Mask mask = {};
@@ -139,29 +139,29 @@ struct Strip {
     for (int b = 0; b < Tiles::kBuilt; ++b) {
       const int block = (b * kTeamWarps + member()) * Type::kBlock, i = chunk_first + block;
       if (block >= chunk || i >= params.shape.positions) break;
-      if constexpr (kAhead) {
+      if constexpr (kInOneChunk) {
         if (b > 0) ahead.load_columns(pooled + i * pitch, pitch, lane);
         ahead.add_product(params.shape.exact, s[b]);
       }
       add_logits<Type, kGroups>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
-                                pooled + i * pitch, s[b], lane, kAhead);
+                                pooled + i * pitch, s[b], lane, kInOneChunk);
       scale_logits<Type, kGroups>(params.shape, params.shape.positions - i, s[b]);
     }
-    if constexpr (kAhead) {
+    if constexpr (kInOneChunk) {
       if (path + 1 < params.shape.paths)
         load_ahead(path + 1, row, ahead);
       else if (row + kBuiltRows < params.width)
         load_ahead(0, row + kBuiltRows, ahead);
     }
-    if (kAhead && params.statistics == kOwn)
-      add_with_own_statistics(path_index, first + row, s, mask);
-    else if (params.statistics == kOfColumn)
+    if (params.statistics == kOfColumn)
       add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
+    else if constexpr (kInOneChunk)
+      add_soft_max(path_index, first + row, s, mask);
     else
       add_with_row_statistics(path_index, first + row, s, mask);
   }
 
-  STRF_DEVICE void add_with_own_statistics(int64_t path_index, int row, Mask& s, Mask& mask) {
+  STRF_DEVICE void add_soft_max(int64_t path_index, int row, Mask& s, Mask& mask) {
     const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = member();
     Wide* exchanged_max = exchange;  // [kTeamWarps][kBuiltRows]
     Wide* exchanged_sum = exchanged_max + kTeamWarps * kBuiltRows;
