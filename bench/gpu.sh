@@ -57,7 +57,7 @@ export python
 mapfile -t tests < <(grep -lE 'mark\.gpu|BACKENDS' tests/test_*.py | grep -vE 'sanitized|augment')
 workers=()
 "$python" -c 'import xdist' 2> /dev/null && workers=(-n 8)
-pytest=("$python" -m pytest -p no:cacheprovider)
+pytest=("$python" -m pytest -p no:cacheprovider --tb=short)
 
 step build 200 "$python" setup.py --quiet build_native --inplace
 step machine 30 bash -c machine

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import torch
 
-from strf_cuda.devices import resolve_device
-from strf_cuda.errors import InputError
-
 
 def parser(description: str) -> argparse.ArgumentParser:
     """A parser with the shared options; the description is a module's docstring."""
@@ -24,10 +21,12 @@ def parser(description: str) -> argparse.ArgumentParser:
 def parse(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with `device` "cpu" or "cuda"; sets torch's threads. Ends the program where there is no such GPU."""
     options = made.parse_args(argv)
-    try:
-        options.device = resolve_device("gpu" if options.device == "cuda" else options.device).type
-    except InputError as error:
-        made.error(str(error))
+    found = torch.cuda.is_available()
+    if options.device in ("cuda", "gpu") and not found:
+        made.error(
+            f"device is {options.device}, but torch finds no GPU here; use --device cpu, or a CUDA build of torch"
+        )
+    options.device = "cuda" if found and options.device != "cpu" else "cpu"
     if options.threads:
         torch.set_num_threads(options.threads)
     return options

@@ -344,7 +344,7 @@ def test_the_training_benchmark_writes_figures_and_plot(tmp_path, capsys):
         *(
             pytest.param(
                 [f"--device={device}"],
-                "device is gpu, but torch finds no GPU here",
+                f"device is {device}, but torch finds no GPU here",
                 marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
             )
             for device in ("cuda", "gpu")
