@@ -23,9 +23,7 @@ def parse(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse
     options = made.parse_args(argv)
     found = torch.cuda.is_available()
     if options.device in ("cuda", "gpu") and not found:
-        made.error(
-            f"device is {options.device}, but torch finds no GPU here; use --device cpu, or a CUDA build of torch"
-        )
+        made.error(f"device is {options.device}, but torch finds no GPU here; use --device cpu")
     options.device = "cuda" if found and options.device != "cpu" else "cpu"
     if options.threads:
         torch.set_num_threads(options.threads)

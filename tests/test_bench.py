@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ import oracle
 from bench import operator, products, training_step
 from bench.competitors import competitors, ours, solve, usable_backends
 from bench.floor import Cost, Peaks, cost, measure_peaks
+from bench.machine import REPOSITORY
 from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
 from bench.tables import aligned, with_quartiles
 from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios, spread
@@ -356,6 +359,23 @@ def test_options_that_cannot_be_are_refused_in_words(command, words, sentence, c
     with pytest.raises(SystemExit) as ended:
         command.main(words)
     assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or shutil.which("timeout") is None, reason="needs bash and timeout")
+def test_the_script_for_a_gpu_runs_every_step_and_says_which_failed(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *bench.training_step*) exit 3;; esac\n')
+    python.chmod(0o755)
+    script, environment = REPOSITORY / "bench" / "gpu.sh", {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run(["bash", script, tmp_path / "out"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    rows = (tmp_path / "out" / "summary.md").read_text().splitlines()[2:]
+    results = dict(row.strip("| ").split(" | ")[:2] for row in rows)
+    steps = ["build", "machine", "tests", "training step", "operator", "sanitizer"]
+    assert results == {**dict.fromkeys(steps, "done"), "training step": "failed with status 3"}
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert "setup.py --quiet build_native --inplace" in log and "tests/test_gpu.py tests/test_library.py" in log
+    assert subprocess.run(["bash", script], capture_output=True, text=True).stderr.strip().endswith("bench/gpu.sh OUT")
 
 
 def test_tables_are_aligned_markdown():
