@@ -37,6 +37,10 @@ SANITIZER_OPTIONS = {
 }
 
 
+class BuildError(Exception):
+    """What the compiler said."""
+
+
 class RunError(Exception):
     """What the emulator or a sanitizer found, or how the process ended."""
 
@@ -99,8 +103,10 @@ def _build(name, units, sanitized, csrc):
 
 def _compile(unit, sanitized, csrc):
     command = unit.command(sanitized, csrc)
-    headers = sorted({*SOURCES.glob("*.h"), *SOURCES.glob("*.cuh"), *csrc.glob("*.h"), *csrc.glob("cuda/*.cuh")})
-    contents = [path.read_bytes() for path in [unit.source, *headers]]
+    headers = [*SOURCES.glob("*.h"), csrc / "strf.h", csrc / "cuda" / "operator.cuh"]
+    if unit.kernels:
+        headers += [*SOURCES.glob("*.cuh"), *csrc.glob("cuda/*.cuh")]
+    contents = [path.read_bytes() for path in [unit.source, *sorted(headers)]]
     placeless = [word.replace(str(csrc), "csrc") for word in command]  # a copy of the kernels elsewhere is the same
     return _made(CACHE / f"{_digest(_compiler(), *placeless, *contents)}.o", command)
 
@@ -116,7 +122,7 @@ def _made(path, command):
     done = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
     if done.returncode != 0:
         os.unlink(temporary)
-        raise RunError(f"{' '.join(command)}\n{done.stderr[:8000]}")
+        raise BuildError(f"{' '.join(command)}\n{done.stderr[:8000]}")
     os.replace(temporary, path)
     return path
 
@@ -246,15 +252,18 @@ def arguments_of(
     x, weight, windows, kinds, temperature, *, grad=None, channels_last=False, tf32=False, limits="sm_90", seed=0,
     offsets=(0, 0, 0),
 ):  # fmt: skip
-    """The arguments of the module's `run` for contiguous tensors on the CPU; offsets: of x, weight and grad in bytes."""
+    """The arguments of the module's `run`, from contiguous tensors; `offsets` are those of x, weight and grad in bytes.
+
+    An offset is from an address that is aligned to 256 bytes, as PyTorch's memory is, to the array's first element.
+    """
 
     def placed(tensor):
-        return _array(tensor.permute(0, 2, 3, 4, 1) if channels_last else tensor)
+        return array_of(tensor.permute(0, 2, 3, 4, 1) if channels_last else tensor)
 
     shared_bytes, multiprocessors = LIMITS[limits]
     return dict(
         x=placed(x),
-        weight=_array(weight),
+        weight=array_of(weight),
         windows=list(windows),
         kinds=list(kinds),
         temperature=temperature,
@@ -280,6 +289,6 @@ def tensors_of(results: dict, dtype: torch.dtype, *, channels_last: bool = False
     return tensors
 
 
-def _array(tensor):
+def array_of(tensor):
     tensor = tensor.contiguous()
     return tensor.view(torch.int16).numpy().view("uint16") if tensor.dtype.itemsize == 2 else tensor.numpy()

@@ -146,7 +146,8 @@ const char* launch(const typename Kernel::Params& params, int64_t blocks, int64_
   static_assert(Kernel::kThreads % host::kLanes == 0 && Kernel::kThreads >= host::kLanes && Kernel::kThreads <= 1024 &&
                     Kernel::kBlocks >= 1,
                 "a block has 1 to 32 whole warps");
-  static_assert(std::is_trivially_copyable_v<Params> && sizeof(Params) <= 4096, "a kernel's parameters are 4 KB of data");
+  static_assert(std::is_trivially_copyable_v<Params> && sizeof(Params) <= 4096,
+                "a kernel's parameters are at most 4 KB of plain data");
   if (blocks < 1) return nullptr;
   if (blocks > 0x7fffffff) return "the batch is too large for one kernel launch; split it";
   const auto run = [](const void* params) { Kernel::run(*static_cast<const Params*>(params)); };

@@ -50,7 +50,8 @@ Fault fault_of(const std::string& name) { return look_up(kFaults, name); }
 Kind kind_of(const std::string& name) { return look_up(kKinds, name); }
 
 template <class Kernel>
-py::array reverse(const py::array& from, int64_t blocks, const std::string& fault, uint64_t seed, int64_t shared_bytes) {
+py::array reverse(const py::array& from, int64_t blocks, const std::string& fault, uint64_t seed,
+                  int64_t shared_bytes) {
   host::settings = {seed, kSharedLimit};
   const Memory given(from), to(from.nbytes());
   host::throw_if(launch<Kernel>({static_cast<const float*>(given.data()), static_cast<float*>(to.data()),
@@ -73,12 +74,13 @@ py::array reach(const py::array& from, const std::string& fault) {
   host::settings = {0, kSharedLimit};
   const Memory given(from), to(from.nbytes());
   host::throw_if(launch<Reach>(
-      {static_cast<const float*>(given.data()), static_cast<float*>(to.data()), from.size(), fault_of(fault)}, 1, from.nbytes(),
-      nullptr));
+      {static_cast<const float*>(given.data()), static_cast<float*>(to.data()), from.size(), fault_of(fault)}, 1,
+      from.nbytes(), nullptr));
   return to.array(from.dtype(), {from.size()});
 }
 
-py::array product(const py::array& a, const py::array& b, const py::array& acc, const std::string& kind, const std::string& fault) {
+py::array product(const py::array& a, const py::array& b, const py::array& acc, const std::string& kind,
+                  const std::string& fault) {
   host::settings = {0, kSharedLimit};
   const Memory given_a(a), given_b(b), sums(acc);
   host::throw_if(
@@ -89,9 +91,9 @@ py::array product(const py::array& a, const py::array& b, const py::array& acc, 
 py::array transpose(const py::array& from, const std::string& fault, uint64_t seed) {
   host::settings = {seed, kSharedLimit};
   const Memory given(from), to(from.nbytes());
-  host::throw_if(
-      launch<Transpose>({static_cast<const uint16_t*>(given.data()), static_cast<uint16_t*>(to.data()), fault_of(fault)}, 1,
-                        from.nbytes(), nullptr));
+  host::throw_if(launch<Transpose>(
+      {static_cast<const uint16_t*>(given.data()), static_cast<uint16_t*>(to.data()), fault_of(fault)}, 1,
+      from.nbytes(), nullptr));
   return to.array(from.dtype(), {4, 8, 8});
 }
 

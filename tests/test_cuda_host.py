@@ -1,0 +1,247 @@
+"""The CUDA kernels, run on the CPU (tests/cuda_host), compute the operator and its gradients: the rule of tolerance.py.
+
+Here the kernels are run in one order of the channels only, as each run takes long. The literal code keeps its several
+orders, so its error, and with it what is allowed, is found as everywhere else; but of the kernels' own errors the one
+order shows less than several would. The kernels run under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+import cuda_host
+import literal
+import literal_tf32
+import tolerance
+from comparison import NAMES, Case, Operator, complaints, differentiate, in_orders
+from pairwise import pairwise
+
+pytestmark = pytest.mark.skipif(cuda_host.why_not() is not None, reason=str(cuda_host.why_not()))
+
+TYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
+FACTORS = {
+    "type": list(TYPES),
+    "channels_last": [False, True],
+    "map": [(1, 1), (2, 1), (5, 3), (31, 1), (11, 3), (8, 8), (14, 7), (127, 1), (16, 8), (13, 10), (20, 13), (1, 521)],
+    "frames": [1, 2, 3, 4, 5],
+    "channels": [3, 5, 8, 24, 33, 70, 130],
+    "reduced": [1, 2, 3, 8, 16, 70],
+    "windows": [
+        ((1, 1, 1),),
+        ((3, 1, 1), (1, 3, 3)),
+        ((1, 5, 5), (3, 3, 3), (1, 1, 1)),
+        ((7, 1, 1), (1, 9, 9), (5, 7, 7)),
+        PAPER,
+    ],
+    "kinds": [("max",) * 4, ("avg",) * 4, ("max", "avg", "avg", "max")],
+    "values": [("normal", 4.0), ("nearly equal", 300.0), ("grid", 4.0)],
+    "temperature": [4.0, 0.0, -2.7],  # by -2.7 even the logits of "grid" are rounded, in the literal code as well
+    "limits": list(cuda_host.LIMITS),
+    "offset": [0, 2, 4, 8],  # bytes from an aligned address; at least an element
+    "batch": [1, 2, 3],
+}
+NEVER_MET = [("frames", 5, "reduced", 70)]  # E = 350
+
+
+@dataclasses.dataclass(frozen=True)
+class HostCase:
+    type: str
+    channels_last: bool
+    case: Case
+    limits: str = "sm_90"
+    offset: int = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return TYPES[self.type]
+
+    def inputs(self):
+        return self.case.inputs(self.dtype)
+
+    def submit(self, workers, x, weight, grad, *, seed=0):
+        """The run's future results, as arrays."""
+        operator = self.case.operator
+        offset = self.offset and max(self.offset, self.dtype.itemsize)
+        return workers.submit(
+            "run",
+            **cuda_host.arguments_of(
+                x,
+                weight,
+                operator.windows,
+                operator.kinds,
+                operator.temperature,
+                grad=grad,
+                channels_last=self.channels_last,
+                tf32=self.type == "tf32",
+                limits=self.limits,
+                seed=seed,
+                offsets=(offset, offset, offset),
+            ),
+        )
+
+    def tensors(self, future) -> dict:
+        return cuda_host.tensors_of(future.result(), self.dtype, channels_last=self.channels_last)
+
+    def allowances(self, x, weight, grad):
+        """As in comparison.py; for TF32 the literal code's operands are rounded to it."""
+        operator = self.case.operator
+        function = literal_tf32.factorized_attention if self.type == "tf32" else literal.factorized_attention
+        if self.type == "float64":
+            truths = operator.in_long_double(x.numpy(), weight.numpy(), grad.numpy())
+        else:
+            exact = differentiate(operator.on("reference"), x.double(), weight.double(), grad.double())
+            truths = [tensor.numpy() for tensor in exact]
+
+        def plain(x, weight, grad):
+            return differentiate(lambda x, weight: operator(function, x, weight), x, weight, grad)
+
+        literals = in_orders(plain, x, weight, grad)
+        return [tolerance.allowance(*pair) for pair in zip(truths, literals, strict=True)]
+
+
+def _sensible(factors) -> bool:
+    """Whether the kernels, and for float64 the plain loops of the truth, take a few seconds; and it compares well."""
+    height, width = factors["map"]
+    positions, rows, paths = height * width, factors["reduced"] * factors["frames"], len(factors["windows"])
+    products = factors["batch"] * positions**2 * (factors["channels"] * factors["frames"] + 4 * paths * rows)
+    work = products * {"float64": 8, "float32": 6, "tf32": 2}.get(factors["type"], 1)
+    loops = factors["batch"] * positions * paths * rows
+    if factors["values"][0] == "grid" and factors["reduced"] > 10 * factors["channels"]:
+        return False  # most rows of W are equal then, and so are their errors, which add up or not by luck
+    return rows <= 280 and work < 8e8 and (factors["type"] != "float64" or loops < 2e4)
+
+
+def _grid():
+    """With one channel the literal code has only one order of its sums: _one_channel instead."""
+    for factors in pairwise(FACTORS, _sensible):
+        paths = len(factors["windows"])
+        values, logits = factors["values"]
+        case = Case(
+            (factors["batch"], factors["channels"], factors["frames"], *factors["map"]),
+            factors["reduced"],
+            Operator(factors["windows"], factors["kinds"][:paths], factors["temperature"]),
+            values,
+            logits,
+        )
+        yield HostCase(factors["type"], factors["channels_last"], case, factors["limits"], factors["offset"])
+
+
+def _paper():
+    """One sample at the paper's sizes with N up to 512, and a large N with few channels."""
+    kinds = ("max",) * 4
+    yield HostCase("bfloat16", True, Case((1, 8, 1, 65, 17), 1, Operator(PAPER[3:], kinds[3:])))
+    yield HostCase("bfloat16", False, Case((1, 32, 4, 32, 16), 2, Operator(PAPER, kinds)), limits="sm_89")
+    stages = [((1, 128, 4, 32, 16), 8), ((1, 256, 4, 16, 8), 16), ((1, 512, 4, 16, 8), 32)]
+    for (shape, reduced), kind, channels_last in itertools.product(stages, ("bfloat16", "tf32"), (False, True)):
+        yield HostCase(kind, channels_last, Case(shape, reduced, Operator(PAPER, kinds)))
+
+
+def _paper_stage_1():
+    """N = 2048, the paper's largest; two samples, whose dM in TF32 is more than is held at a time."""
+    for kind, channels_last in (("bfloat16", False), ("tf32", True)):
+        yield HostCase(kind, channels_last, Case((2, 16, 2, 64, 32), 4, Operator(PAPER[1:], ("max",) * 3)))
+
+
+def _one_channel():
+    for kind, channels_last in itertools.product(TYPES, (False, True)):
+        yield HostCase(kind, channels_last, Case((3, 1, 2, 11, 3), 1, Operator(PAPER, ("max",) * 4)), "sm_89", 4)
+
+
+def name_of(case: HostCase) -> str:
+    shape, operator = case.case.shape, case.case.operator
+    layout = "last" if case.channels_last else "first"
+    size = f"B{shape[0]}-C{shape[1]}-T{shape[2]}-{shape[3]}x{shape[4]}-r{case.case.reduced}"
+    pools = f"{len(operator.windows)}{operator.kinds[0]}-{case.case.values.replace(' ', '')}-{operator.temperature:g}"
+    return f"{case.type}-{layout}-{size}-{pools}-{case.limits}-{case.offset}"
+
+
+CASES = [*_paper(), *_one_channel(), *_grid()]
+SLOW_CASES = [pytest.param(case, marks=pytest.mark.slow) for case in _paper_stage_1()]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    module = cuda_host.build_operator(sanitized=True)
+    with cuda_host.Workers(module, sanitized=True) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def under_way(workers, request):
+    """The futures of all cases that this run of pytest has selected: they are computed while the truths are."""
+    items = [item for item in request.session.items if "under_way" in getattr(item, "fixturenames", ())]
+    cases = [item.callspec.params["case"] for item in items]
+    return {case: case.submit(workers, *case.inputs()) for case in cases}
+
+
+@pytest.mark.parametrize("case", CASES + SLOW_CASES, ids=name_of)
+def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(case, under_way):
+    allowed = case.allowances(*case.inputs())
+    results = case.tensors(under_way.pop(case))
+    assert not complaints([results[name][None] for name in NAMES], allowed)
+
+
+def test_the_grid_meets_every_pair_of_values_that_is_sensible():
+    grid = list(pairwise(FACTORS, _sensible))
+    missing = [
+        (one, i, other, j)
+        for one, other in itertools.combinations(FACTORS, 2)
+        for i, j in itertools.product(FACTORS[one], FACTORS[other])
+        if not any(factors[one] == i and factors[other] == j for factors in grid)
+    ]
+    assert missing == NEVER_MET
+
+
+def _bits(tensors):
+    return {name: tensor.contiguous().view(torch.uint8) for name, tensor in tensors.items()}
+
+
+SMALL = [
+    HostCase(kind, channels_last, Case((3, 24, 2, 7, 5), 3, Operator(PAPER, ("max", "avg", "avg", "max"))), "sm_80")
+    for kind, channels_last in itertools.product(TYPES, (False, True))
+]
+LARGE = [
+    HostCase(kind, index % 2 == 0, Case((2, 24, 2, 13, 10), 3, Operator(PAPER, ("max",) * 4)))
+    for index, kind in enumerate(TYPES)
+]
+
+
+@pytest.mark.parametrize("case", SMALL + LARGE, ids=name_of)
+def test_the_order_in_which_threads_run_does_not_change_a_bit(case, workers):
+    futures = [case.submit(workers, *case.inputs(), seed=seed) for seed in (0, 1)]
+    one, other = (_bits(case.tensors(future)) for future in futures)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("case", SMALL, ids=name_of)
+def test_nan_and_infinity_stay_in_their_sample(case, workers, value):
+    x, weight, grad = case.inputs()
+    spoiled = x.clone()
+    spoiled[1, 2, 1, 3, 4] = value
+    futures = [case.submit(workers, given, weight, grad) for given in (x, spoiled)]
+    clean, other = (case.tensors(future) for future in futures)
+    for name in ("y", "maximum", "normalizer", "grad_x"):
+        for sample in (0, 2):
+            assert torch.equal(clean[name][sample], other[name][sample]), name
+    assert not other["y"][1].isfinite().all()
+    assert not other["grad_weight"].isfinite().all()
+
+
+@pytest.mark.parametrize("case", SMALL, ids=name_of)
+def test_an_empty_batch_gives_nothing_and_no_gradient_of_the_weight(case, workers):
+    x, weight, grad = case.inputs()
+    results = case.tensors(case.submit(workers, x[:0], weight, grad[:0]))
+    assert results["y"].shape == results["grad_x"].shape == (0, *x.shape[1:])
+    assert torch.equal(results["grad_weight"], torch.zeros_like(weight))

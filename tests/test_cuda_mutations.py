@@ -1,0 +1,196 @@
+"""That the comparison would notice: kernels with one line spoiled fail it, or are ended by the emulator or a sanitizer.
+
+Every barrier and every wait for copies in csrc/cuda is left out once. The other mutations are listed here: text of a
+file and what takes its place. Where the text is no longer there, once, the test fails and says so: find the line that
+has taken its part.
+"""
+
+import functools
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import pytest
+
+import cuda_host
+from comparison import NAMES, Case, Operator, complaints
+from cuda_host import ROOT, RunError
+from test_cuda_host import PAPER, HostCase, name_of
+
+pytestmark = pytest.mark.skipif(cuda_host.why_not() is not None, reason=str(cuda_host.why_not()))
+
+MIXED = Operator(PAPER, ("max", "max", "avg", "avg"))
+RAGGED = HostCase("bfloat16", False, Case((2, 70, 2, 14, 7), 8, MIXED))
+CHANNELS_LAST = replace(RAGGED, channels_last=True)
+TIES = replace(RAGGED, case=replace(RAGGED.case, values="grid"))
+FLOAT = HostCase("tf32", False, Case((1, 70, 2, 20, 13), 3, MIXED))
+EXACT_FLOAT = replace(FLOAT, type="float32")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    file: str
+    text: str
+    instead: str = ""
+    case: HostCase = RAGGED
+    sanitized: bool = False  # only needed where an access beyond an array changes no result
+
+    def spoil(self, csrc):
+        path = csrc / "cuda" / self.file
+        source = path.read_text()
+        assert source.count(self.text) == 1, (
+            f"{self.file} has this {source.count(self.text)} times, not once: {self.text}"
+        )
+        path.write_text(source.replace(self.text, self.instead))
+
+
+MUTATIONS = {
+    # Waits
+    "product: for one stage too few": Mutation("product.cuh", "copy_wait<kStages - 2>();", "copy_wait<kStages - 1>();"),
+    # Fragments and places
+    "types: two words of a fragment swapped": Mutation(
+        "types.cuh",
+        "Half::mma(acc, low.word[i], high.word[i], low.word[i + 1], high.word[i + 1],",
+        "Half::mma(acc, low.word[i], low.word[i + 1], high.word[i], high.word[i + 1],",
+    ),
+    "types: neighbours swapped in block order": Mutation(
+        "types.cuh", "2 * tile + (group & 1);", "2 * tile + 1 - (group & 1);"
+    ),
+    "panel: two matrices of load_transposed swapped": Mutation(
+        "panel.cuh", "2 * matrix + (row & 1);", "2 * (matrix ^ 1) + (row & 1);", CHANNELS_LAST
+    ),
+    "multiply: pieces copied without the swizzle": Mutation(
+        "multiply.cuh",
+        "(chunk ^ swizzle<Type>(row))) * kPieceBytes, width,",
+        "chunk) * kPieceBytes, width,",
+        CHANNELS_LAST,
+    ),
+    # Ragged edges
+    "product: one k too many": Mutation("product.cuh", "params.k - place.k - k[i];", "params.k - place.k - k[i] + 1;"),
+    "multiply: one position too many": Mutation(
+        "multiply.cuh", "clamp(shape.positions - at);", "clamp(shape.positions - at + 1);", sanitized=True
+    ),
+    "columns: one column too many": Mutation(
+        "columns.cuh", "lane % 4 == 0 && j < positions", "lane % 4 == 0 && j <= positions", FLOAT, sanitized=True
+    ),
+    "logits: one column too many": Mutation(
+        "logits.cuh", "t * Type::kPiece + v < valid", "t * Type::kPiece + v <= valid", EXACT_FLOAT
+    ),
+    # Equations
+    "columns: not all lanes' shares of delta": Mutation(
+        "columns.cuh",
+        "total += shuffle_xor(total, 2);\n        const int j = first + lane / 4 + 8 * half;\n        if (t",
+        "const int j = first + lane / 4 + 8 * half;\n        if (t",
+    ),
+    "gradient: dM for its transpose": Mutation(
+        "gradient.cuh", "params.grad_mask_transposed + at;", "params.grad_mask + at;"
+    ),
+    "gradient: the column's delta for the row's": Mutation(
+        "gradient.cuh", "row_normalizer, -row_delta)", "row_normalizer, -delta[v])"
+    ),
+    "pool: the element's own window for the others'": Mutation(
+        "pool.cuh",
+        "/ Box::around(shape, pool, t, n).count()",
+        "/ Box::around(shape, pool, frame, position).count()",
+        EXACT_FLOAT,
+    ),
+    "pool: the last of equal maxima": Mutation("pool.cuh", "value > best ||", "value >= best ||", TIES),
+    "sum: one part too few": Mutation("pool.cuh", "part < params.count", "part + 1 < params.count"),
+}
+
+
+_allowances = functools.cache(lambda case: case.allowances(*case.inputs()))
+
+
+def _complaints(csrc, case, *, sanitized=False):
+    """What is wrong with the results of the kernels in `csrc`: of the comparison, the emulator or a sanitizer."""
+    name = str(case.dtype).removeprefix("torch.")
+    module = cuda_host.build_operator((name,), sanitized=sanitized, csrc=csrc)
+    with cuda_host.Workers(module, sanitized=sanitized) as workers:
+        try:
+            results = case.tensors(case.submit(workers, *case.inputs()))
+        except RunError as error:
+            return [str(error)]
+    return complaints([results[name][None] for name in NAMES], _allowances(case))
+
+
+def _complaints_with(mutation, folder):
+    shutil.copytree(ROOT / "csrc", folder / "csrc")
+    mutation.spoil(folder / "csrc")
+    return _complaints(folder / "csrc", mutation.case, sanitized=mutation.sanitized)
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """One of the places where threads wait for each other or for copies."""
+
+    file: str
+    line: int
+    text: str
+
+    def complaints_without(self, folder):
+        """In the first of two cases that has any: one with all positions in one chunk, one with several."""
+        shutil.copytree(ROOT / "csrc", folder / "csrc")
+        path = folder / "csrc" / "cuda" / self.file
+        lines = path.read_text().splitlines(keepends=True)
+        lines[self.line] = lines[self.line].replace(self.text, ";", 1)
+        path.write_text("".join(lines))
+        return _complaints(folder / "csrc", RAGGED) or _complaints(folder / "csrc", FLOAT)
+
+    def __str__(self):
+        return f"{self.file}:{self.line + 1}: {self.text}"
+
+
+def _barriers():
+    for path in sorted((ROOT / "csrc" / "cuda").glob("*.cuh")):
+        if path.name != "hardware.cuh":
+            for number, line in enumerate(path.read_text().splitlines()):
+                for text in re.findall(r"(?:sync_threads|sync_warp|copy_wait<.*>)\(\);", line):
+                    yield Barrier(path.name, number, text)
+
+
+# What waits for nothing: groups without copies.
+IDLE = {("product.cuh", "copy_wait<0>();")}
+BARRIERS = [barrier for barrier in _barriers() if (barrier.file, barrier.text) not in IDLE]
+
+
+@pytest.fixture(scope="module")
+def under_way(request, tmp_path_factory):
+    """The futures of the complaints for the mutations that this run of pytest has selected, two at a time."""
+    items = [item for item in request.session.items if "under_way" in getattr(item, "fixturenames", ())]
+    futures = {}
+    with ThreadPoolExecutor(cuda_host.PROCESSES) as threads:
+        for parameters in (item.callspec.params for item in items):
+            folder = tmp_path_factory.mktemp("mutation")
+            if "barrier" in parameters:
+                barrier = parameters["barrier"]
+                futures[barrier] = threads.submit(barrier.complaints_without, folder)
+            else:
+                name = parameters["name"]
+                futures[name] = threads.submit(_complaints_with, MUTATIONS[name], folder)
+        yield futures
+
+
+@pytest.mark.parametrize("case", {mutation.case: None for mutation in MUTATIONS.values()}, ids=name_of)
+def test_the_kernels_as_they_are_pass(case):
+    assert not _complaints(ROOT / "csrc", case)
+
+
+def test_samples_whose_mask_gradients_do_not_fit_together_may_be_taken_in_groups(tmp_path):
+    few = Mutation("plan.cuh", "kGradMaskBytes = 64 << 20", "kGradMaskBytes = 64 << 10")
+    assert not _complaints_with(few, tmp_path)
+
+
+def test_the_kernels_have_barriers_to_leave_out():
+    assert len(BARRIERS) > 10
+
+
+@pytest.mark.parametrize("barrier", BARRIERS, ids=str)
+def test_a_missing_barrier_is_noticed(barrier, under_way):
+    assert under_way[barrier].result()
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_spoiled_kernel_is_noticed(name, under_way):
+    assert under_way[name].result()
