@@ -1,6 +1,6 @@
-// Prints the launches that the operator makes for problems on devices, one a line: kernel, strip and panels held (or 0),
-// threads, blocks a multiprocessor, blocks, bytes of shared memory. Equal ones are printed once; a problem's launches end
-// with an empty line.
+// Prints the launches that the operator makes for problems on devices, one a line: kernel, strip and panels held (or
+// 0), threads, blocks a multiprocessor, blocks, bytes of shared memory. Equal ones are printed once; a problem's launches
+// end with an empty line.
 //
 // Problems come from the standard input, one a line: direction, type, layout, tf32, batch, channels, frames, height,
 // width, reduced, paths, window, kind of pool, shared bytes and multiprocessors of the device.
@@ -84,8 +84,8 @@ void run(const strf_problem& problem, const Limits& limits, bool backward) {
 int main() {
   int backward, type, layout, tf32, paths, window, kind, multiprocessors;
   long long batch, channels, frames, height, width, reduced, shared_bytes;
-  while (std::scanf("%d %d %d %d %lld %lld %lld %lld %lld %lld %d %d %d %lld %d", &backward, &type, &layout, &tf32, &batch,
-                    &channels, &frames, &height, &width, &reduced, &paths, &window, &kind, &shared_bytes,
+  while (std::scanf("%d %d %d %d %lld %lld %lld %lld %lld %lld %d %d %d %lld %d", &backward, &type, &layout, &tf32,
+                    &batch, &channels, &frames, &height, &width, &reduced, &paths, &window, &kind, &shared_bytes,
                     &multiprocessors) == 15) {
     strf_problem problem{};
     problem.batch = batch;
