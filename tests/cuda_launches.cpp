@@ -1,6 +1,6 @@
 // Prints the launches that the operator makes for problems on devices, one a line: kernel, strip and panels held (or
-// 0), threads, blocks a multiprocessor, blocks, bytes of shared memory. Equal ones are printed once; an empty line ends a
-// problem's launches.
+// 0), threads, blocks a multiprocessor, blocks, bytes of shared memory. Equal ones are printed once; an empty line ends
+// a problem's launches.
 //
 // Problems come from the standard input, one a line: direction, type, layout, tf32, batch, channels, frames, height,
 // width, reduced, paths, window, kind of pool, shared bytes and multiprocessors of the device.
