@@ -18,7 +18,6 @@ template <class Type>
 struct Gradient {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
-  using Operand = typename Type::Operand;
 
   static constexpr int kThreads = 128, kBlocks = sizeof(Storage) == 2 ? 3 : 2;
   static constexpr int kPositions = kThreads / kWarp * 16;  // of a block
@@ -89,13 +88,13 @@ struct Gradient {
         for (int n = 0; n < kSlotRows / 8; ++n) {
           const int e = row_of_tile(n, group);
           const Storage* from = rows[slot] + int64_t(e) * shape.padded_positions + i;
-          const Operand column = Type::prepare(load_global(from), shape.exact);
+          const typename Type::Columns column = Type::columns(load_global(from), shape.exact);
 #pragma unroll
           for (int term = 0; term < kTerms; ++term)
-            Type::multiply(acc[slot][n], bracket.low[term], bracket.high[term], column, shape.exact);
+            Type::multiply(acc[slot][n], bracket.term[term], column, shape.exact);
           if (kTerms == 1 || !shape.split[path]) continue;
-          const Operand rest = Type::prepare(load_global(from + shape.transposed_part()), shape.exact);
-          Type::multiply(acc[slot][n], bracket.low[0], bracket.high[0], rest, shape.exact);
+          const typename Type::Columns rest = Type::columns(load_global(from + shape.transposed_part()), shape.exact);
+          Type::multiply(acc[slot][n], bracket.term[0], rest, shape.exact);
         }
       }
     }
@@ -111,7 +110,7 @@ struct Gradient {
 
   // dS[i, j] + dS[j, i] for 16 positions j and a block of i, as an operand's rows.
   struct Bracket {
-    Operand low[kTerms], high[kTerms];
+    typename Type::Rows term[kTerms];
   };
 
   static STRF_DEVICE Bracket bracket_of(const Params& params, int64_t path_index, int path, int first, int i,
@@ -132,7 +131,7 @@ struct Gradient {
     of_columns(kMaximum, maximum);
     of_columns(kNormalizer, normalizer);
     of_columns(kScaledDelta, delta);
-    Bracket bracket;
+    Piece terms[kTerms][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Wide* row = statistics + first + group + 8 * half;
@@ -149,11 +148,12 @@ struct Gradient {
         sum[v] = fused_multiply_add(transposed, fused_multiply_add(across[v], normalizer[v], -delta[v]),
                                     power * fused_multiply_add(along[v], row_normalizer, -row_delta));
       }
-      const Piece rounded = Type::pack(sum);
-      Operand* terms = half == 0 ? bracket.low : bracket.high;
-      terms[0] = Type::prepare(rounded, shape.exact);
-      if constexpr (kTerms == 2) terms[1] = Type::prepare(rest_of<Type>(sum, rounded), shape.exact);
+      terms[0][half] = Type::pack(sum);
+      if constexpr (kTerms == 2) terms[1][half] = rest_of<Type>(sum, terms[0][half]);
     }
+    Bracket bracket;
+#pragma unroll
+    for (int i = 0; i < kTerms; ++i) bracket.term[i] = Type::rows(terms[i][0], terms[i][1], shape.exact);
     return bracket;
   }
 

@@ -83,9 +83,19 @@ STRF_DEVICE Piece load_global(const void* from) {
   return {{value.x, value.y, value.z, value.w}};
 }
 
-// Four 8x8 matrices of 2-byte elements, transposed. Lane 8 m + r gives the address (16-byte aligned, in shared memory)
-// of row r of matrix m; word m of the result holds elements [2 (lane % 4)] and [2 (lane % 4) + 1] of column lane / 4 of
-// matrix m, the first in the low half. The warp, together.
+// Four 8x8 matrices of 2-byte elements. Lane 8 m + r gives the address (16-byte aligned, in shared memory) of row r of
+// matrix m; word m of the result holds elements [2 (lane % 4)] and [2 (lane % 4) + 1] of row lane / 4 of matrix m, the
+// first in the low half. The warp, together.
+STRF_DEVICE Piece load_matrices(const void* row) {
+  Piece piece;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(piece.word[0]), "=r"(piece.word[1]), "=r"(piece.word[2]), "=r"(piece.word[3])
+               : "r"(shared_address(row))
+               : "memory");
+  return piece;
+}
+
+// The same of the transposed matrices: elements of column lane / 4.
 STRF_DEVICE Piece load_transposed(const void* row) {
   Piece piece;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"

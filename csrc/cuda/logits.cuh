@@ -19,28 +19,26 @@ struct LogitOperands {
     rows += lane / 4 * pitch + lane % 4 * Type::kPiece;
 #pragma unroll
     for (int m = 0; m < kGroups; ++m) {
-      low[m] = load_global(rows + 16 * m * pitch);
-      high[m] = load_global(rows + (16 * m + 8) * pitch);
+      low[m] = load_global(rows);
+      high[m] = load_global(rows += 8 * pitch);
+      rows += 8 * pitch;
     }
   }
   STRF_DEVICE void load_columns(const typename Type::Storage* columns, int pitch, int lane) {
-    columns += lane % 4 * Type::kPiece;
+    columns += in_block_order<Type>(0, lane / 4) * pitch + lane % 4 * Type::kPiece;
 #pragma unroll
-    for (int u = 0; u < Type::kTiles; ++u) column[u] = load_global(columns + in_block_order<Type>(u, lane / 4) * pitch);
+    for (int u = 0; u < Type::kTiles; ++u, columns += 2 * pitch) column[u] = load_global(columns);
   }
 
   STRF_DEVICE void add_product(bool exact, Logits<Type> (&s)[kGroups]) const {
-    typename Type::Operand left[kGroups][2];
+    typename Type::Rows left[kGroups];
 #pragma unroll
-    for (int m = 0; m < kGroups; ++m) {
-      left[m][0] = Type::prepare(low[m], exact);
-      left[m][1] = Type::prepare(high[m], exact);
-    }
+    for (int m = 0; m < kGroups; ++m) left[m] = Type::rows(low[m], high[m], exact);
 #pragma unroll
     for (int u = 0; u < Type::kTiles; ++u) {
-      const typename Type::Operand right = Type::prepare(column[u], exact);
+      const typename Type::Columns right = Type::columns(column[u], exact);
 #pragma unroll
-      for (int m = 0; m < kGroups; ++m) Type::multiply(s[m][u], left[m][0], left[m][1], right, exact);
+      for (int m = 0; m < kGroups; ++m) Type::multiply(s[m][u], left[m], right, exact);
     }
   }
 };

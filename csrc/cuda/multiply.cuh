@@ -18,7 +18,6 @@ template <class Type, bool kInOneChunk>
 struct Multiply {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
-  using Operand = typename Type::Operand;
   using Mask = Strip<Type, kInOneChunk ? kWhole : kChunks>;
   using SmallMask = Strip<Type, kSmall>;
 
@@ -160,7 +159,7 @@ struct Multiply {
       const int row = thread / 4, at = position + thread % 4 * Type::kPiece;
       const int valid = clamp(shape.positions - at);
       const Storage* from = valid > 0 ? x + row * shape.channel_stride() + at : x;
-      copy_pieces(stage + thread * kPieceBytes, params.x_width, [&](const PanelPlace& place) {
+      copy_pieces(stage + (thread ^ swizzle_of_outer(row)) * kPieceBytes, params.x_width, [&](const PanelPlace& place) {
         return row < place.channels ? Span{from + place.offset, valid} : Span{x, 0};
       });
     }
@@ -174,7 +173,7 @@ struct Multiply {
       // None of its channels is there, if the row is not.
       const int channel = first_row + row < rows ? chunk * Type::kPiece : kPanel << 20;
       const Storage* from = matrix + int64_t(first_row + row) * pitch + chunk * Type::kPiece;
-      copy_pieces(stage + (row * kRowPieces + (chunk ^ swizzle<Type>(row))) * kPieceBytes, width,
+      copy_pieces(stage + (row * kRowPieces + (chunk ^ swizzle_of_k<Type>(row))) * kPieceBytes, width,
                   [&](const PanelPlace& place) {
                     const int valid = clamp(place.channels - channel);
                     return valid > 0 ? Span{from + place.*offset, valid} : Span{matrix, 0};
@@ -224,47 +223,45 @@ struct Multiply {
     STRF_DEVICE int warp_panel(int warp, int held) const { return (warp >> params.row_shift) * params.held + held; }
 
     STRF_DEVICE void multiply_strip(int block, const uint8_t* stage, Accumulators& acc) const {
-      const int group = lane_index() / 4, t = lane_index() % 4;
-      const Storage* rows = mask.piece(warp_row(warp_index()) + group, block, t);
-      Operand low[2], high[2];
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        low[m] = Type::prepare(load_shared(rows + 16 * m * params.mask.pitch), shape.exact);
-        high[m] = Type::prepare(load_shared(rows + (16 * m + 8) * params.mask.pitch), shape.exact);
-      }
+      const int row = warp_row(warp_index());
+      const typename Type::Rows rows[2] = {mask.rows(row, block), mask.rows(row + 16, block)};
 #pragma unroll
       for (int held = 0; held < kHeld; ++held) {
         if (held >= params.held) break;
-        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, !shape.channels_last, low, high,
-                       acc[held]);
+        const uint8_t* panel = stage + warp_panel(warp_index(), held) * kPanelBytes;
+        if (shape.channels_last)
+          multiply_panel<false>(panel, rows, acc[held]);
+        else
+          multiply_panel<true>(panel, rows, acc[held]);
       }
     }
 
     STRF_DEVICE void multiply_further(int tile, int k, const uint8_t* stage, Accumulators& acc) const {
-      const int lane = opaque(lane_index()), group = lane / 4, t = lane % 4;
+      const int lane = opaque(lane_index());
 #pragma unroll
       for (int held = 0; held < kHeld; ++held) {
         if (held >= params.held) break;
         const int frame = smaller((tile + warp_panel(warp_index(), held)) / params.frame_panels, shape.frames - 1);
-        const Storage* reduced = params.reduced_grad +
-                                 (int64_t(mask.sample) * shape.frames + frame) * shape.reduced_size() + k +
-                                 t * Type::kPiece;
-        const auto operand = [&](int row) {
-          const int j = smaller(mask.first + warp_row(warp_index()) + row + group, shape.positions - 1);
-          return Type::prepare(load_global(reduced + int64_t(j) * shape.all_pitch), shape.exact);
+        const Storage* reduced =
+            params.reduced_grad + (int64_t(mask.sample) * shape.frames + frame) * shape.reduced_size() + k;
+        const auto row = [&](int at) {
+          const int j = smaller(mask.first + warp_row(warp_index()) + at + lane / 4, shape.positions - 1);
+          return row_in_panel_order<Type>(reduced + int64_t(j) * shape.all_pitch, lane % 4);
         };
-        const Operand low[2] = {operand(0), operand(16)}, high[2] = {operand(8), operand(24)};
-        multiply_panel(stage + warp_panel(warp_index(), held) * kPanelBytes, false, low, high, acc[held]);
+        const typename Type::Rows rows[2] = {Type::rows(row(0), row(8), shape.exact),
+                                             Type::rows(row(16), row(24), shape.exact)};
+        multiply_panel<false>(stage + warp_panel(warp_index(), held) * kPanelBytes, rows, acc[held]);
       }
     }
 
-    STRF_DEVICE void multiply_panel(const uint8_t* panel, bool k_contiguous, const Operand (&low)[2],
-                                    const Operand (&high)[2], Wide (&acc)[2][kChannelTiles][4]) const {
+    template <bool kContiguous>
+    STRF_DEVICE void multiply_panel(const uint8_t* panel, const typename Type::Rows (&rows)[2],
+                                    Wide (&acc)[2][kChannelTiles][4]) const {
 #pragma unroll
       for (int n = 0; n < kChannelTiles; ++n) {
-        const Operand column = Type::prepare(tile_piece<Type>(panel, k_contiguous, 8 * n), shape.exact);
+        const typename Type::Columns columns = PanelOperand<Type, kContiguous>::columns(panel, 8 * n, shape.exact);
 #pragma unroll
-        for (int m = 0; m < 2; ++m) Type::multiply(acc[m][n], low[m], high[m], column, shape.exact);
+        for (int m = 0; m < 2; ++m) Type::multiply(acc[m][n], rows[m], columns, shape.exact);
       }
     }
 

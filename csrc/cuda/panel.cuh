@@ -2,9 +2,10 @@
 //
 // A panel is 64 outer indices (rows of the left matrix, columns of the right one) by one block of k, 4 KB:
 //
-//   k contiguous in memory       [64][block of k]     rows of 64 bytes; 8 lanes read 128 bytes in one go
-//   outer contiguous in memory   [block of k][64]     rows of 128, 256 or 512 bytes, their pieces swapped by swizzle()
-//                                                     so that lanes that read a column meet different banks
+//   k contiguous in memory       [64][block of k]     rows of 64 bytes
+//   outer contiguous in memory   [block of k][64]     rows of 128, 256 or 512 bytes
+//
+// The pieces of a row are swapped, so that lanes that read a column of them meet different banks.
 #ifndef STRF_PANEL_CUH
 #define STRF_PANEL_CUH
 
@@ -48,45 +49,102 @@ STRF_DEVICE void copy_piece(uint8_t* to, const typename Type::Storage* from, int
   }
 }
 
+// By which a piece's number in row k, or outer, is exchanged by XOR.
 template <class Type>
-STRF_DEVICE int swizzle(int k) {
-  if constexpr (sizeof(typename Type::Storage) == 2) return (k & 1) | (k >> 3 & 3) << 1;
+STRF_DEVICE int swizzle_of_k(int k) {
+  if constexpr (sizeof(typename Type::Storage) == 2) return k & 7;
   if constexpr (sizeof(typename Type::Storage) == 4) return (k >> 2 & 3) << 1;
   return 0;
 }
+STRF_DEVICE int swizzle_of_outer(int outer) { return outer >> 1 & 3; }
 
 STRF_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 
 STRF_DEVICE Piece load_shared(const void* from) { return *static_cast<const Piece*>(from); }
 
-// The lane's piece of the tile of 8 outer indices that begins at `first`: of index first + lane / 4. The panel begins
-// at a multiple of its rows' length in shared memory. The warp, together.
+// In shared memory.
+STRF_DEVICE int offset_of(const uint8_t* panel) { return static_cast<int>(panel - shared_memory()); }
+
+// A panel as operand. Half types come in the tensor cores' order (element 8 r + 2 t, + 1 of a block in word r), others
+// in pieces. `first` is a multiple of 8, or of 16 for rows; panels begin at multiples of 4 KB in shared memory. The
+// warp, together.
 //
-// Where a swizzled piece lies is the place of the first tile's, with the tile's number exchanged by one XOR: cheap to
-// do for every tile, while the places of all tiles would take a register each.
+// Where a swapped piece lies is the place of the first tile's, with the tile's number exchanged by one XOR: cheap to do
+// for every tile, while the places of all tiles would take a register each.
+template <class Type, bool kContiguous, bool kHalf = sizeof(typename Type::Storage) == 2>
+struct PanelOperand;
+
 template <class Type>
-STRF_DEVICE Piece tile_piece(const uint8_t* panel, bool k_contiguous, int first) {
+struct PanelOperand<Type, true, true> {
+  static STRF_DEVICE typename Type::Rows rows(const uint8_t* panel, int first, bool) {
+    const int lane = lane_index(), row = first + lane % 16, chunk = lane / 16;
+    const uint8_t* from = panel + row * kBlockBytes;
+    const int swizzle = swizzle_of_outer(row);
+    return {{load_matrices(from + (chunk ^ swizzle) * kPieceBytes),
+             load_matrices(from + (chunk + 2 ^ swizzle) * kPieceBytes)}};
+  }
+  static STRF_DEVICE typename Type::Columns columns(const uint8_t* panel, int first, bool) {
+    const int lane = lane_index(), row = first + lane % 8;
+    return load_matrices(panel + row * kBlockBytes + (lane / 8 ^ swizzle_of_outer(row)) * kPieceBytes);
+  }
+};
+
+template <class Type>
+struct PanelOperand<Type, false, true> {
+  static constexpr int kRowBytes = 2 * kPanel;
+
+  static STRF_DEVICE typename Type::Rows rows(const uint8_t* panel, int first, bool) {
+    const int lane = lane_index(), k = lane % 8 + lane / 16 * 8, half = lane / 8 % 2;
+    const int place = offset_of(panel) + k * kRowBytes + (half ^ swizzle_of_k<Type>(k)) * kPieceBytes;
+    const uint8_t* from = shared_memory() + (place ^ first * 2);
+    return {{load_transposed(from), load_transposed(from + 16 * kRowBytes)}};
+  }
+  static STRF_DEVICE typename Type::Columns columns(const uint8_t* panel, int first, bool) {
+    const int k = lane_index();
+    const int place = offset_of(panel) + k * kRowBytes + swizzle_of_k<Type>(k) * kPieceBytes;
+    return load_transposed(shared_memory() + (place ^ first * 2));
+  }
+};
+
+template <class Type, bool kContiguous>
+struct PanelOperand<Type, kContiguous, false> {
   using Storage = typename Type::Storage;
-  constexpr int kRowBytes = kPanel * sizeof(Storage);
-  const int lane = lane_index(), group = lane / 4, t = lane % 4;
-  if (k_contiguous) return load_shared(panel + (first + group) * kBlockBytes + t * kPieceBytes);
-  const int begin = static_cast<int>(panel - shared_memory());
-  if constexpr (sizeof(Storage) == 2) {
-    // Lane 8 m + r addresses the row that becomes elements r % 2 of word m in the pieces of lanes with t = r / 2.
-    const int matrix = lane / 8, row = lane % 8;
-    const int k = (row >> 1) * Type::kPiece + 2 * matrix + (row & 1);
-    const int place = begin + k * kRowBytes + swizzle<Type>(k) * kPieceBytes;
-    return load_transposed(shared_memory() + (place ^ first * static_cast<int>(sizeof(Storage))));
-  } else {
+  static constexpr int kRowBytes = kPanel * sizeof(Storage);
+
+  static STRF_DEVICE typename Type::Rows rows(const uint8_t* panel, int first, bool exact) {
+    return Type::rows(piece(panel, first), piece(panel, first + 8), exact);
+  }
+  static STRF_DEVICE typename Type::Columns columns(const uint8_t* panel, int first, bool exact) {
+    return Type::columns(piece(panel, first), exact);
+  }
+
+ private:
+  static STRF_DEVICE Piece piece(const uint8_t* panel, int first) {
+    const int lane = lane_index(), group = lane / 4, t = lane % 4;
+    if constexpr (kContiguous)
+      return load_shared(panel + (first + group) * kBlockBytes + (t ^ swizzle_of_outer(group)) * kPieceBytes);
     typename Type::Wide values[Type::kPiece];
 #pragma unroll
     for (int i = 0; i < Type::kPiece; ++i) {
       const int k = t * Type::kPiece + i;
-      const int place = begin + k * kRowBytes + (group / Type::kPiece ^ swizzle<Type>(k)) * kPieceBytes;
-      values[i] = reinterpret_cast<const Storage*>(
-          shared_memory() + (place ^ first * static_cast<int>(sizeof(Storage))))[group % Type::kPiece];
+      const int place = offset_of(panel) + k * kRowBytes + (group / Type::kPiece ^ swizzle_of_k<Type>(k)) * kPieceBytes;
+      const uint8_t* from = shared_memory() + (place ^ first * static_cast<int>(sizeof(Storage)));
+      values[i] = reinterpret_cast<const Storage*>(from)[group % Type::kPiece];
     }
     return Type::pack(values);
+  }
+};
+
+// The lane's part of a block of a row in global memory, in the order of panels.
+template <class Type>
+STRF_DEVICE Piece row_in_panel_order(const typename Type::Storage* block, int t) {
+  if constexpr (sizeof(typename Type::Storage) == 2) {
+    Piece piece;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) piece.word[i] = *reinterpret_cast<const uint32_t*>(block + 8 * i + 2 * t);
+    return piece;
+  } else {
+    return load_global(block + t * Type::kPiece);
   }
 }
 

@@ -106,7 +106,8 @@ struct Product {
         const int index = thread_index() + i * kThreads, row = index / kRowPieces, chunk = index % kRowPieces;
         outer[i] = operand.first.k_contiguous ? index / 4 : chunk * Type::kPiece;
         k[i] = operand.first.k_contiguous ? index % 4 * Type::kPiece : row;
-        to[i] = operand.first.k_contiguous ? index : row * kRowPieces + (chunk ^ swizzle<Type>(row));
+        to[i] = operand.first.k_contiguous ? index ^ swizzle_of_outer(index / 4)
+                                           : row * kRowPieces + (chunk ^ swizzle_of_k<Type>(row));
       }
     }
 
@@ -157,29 +158,36 @@ struct Product {
       multiply_stage(params, shared + read * kStageBytes, acc);
       read = read + 1 < kStages ? read + 1 : 0;
     }
-    copy_wait<0>();
     sync_threads();  // the stages are free
   }
 
-  static STRF_DEVICE Piece piece(const uint8_t* panels, bool k_contiguous, int outer) {
-    return tile_piece<Type>(panels + outer / kPanel * kPanelBytes, k_contiguous, outer % kPanel);
+  static STRF_DEVICE void multiply_stage(const Params& params, const uint8_t* stage, Wide (&acc)[kGroups][4][4]) {
+    const bool a = params.a.first.k_contiguous, b = params.b.first.k_contiguous;
+    if (a && b)
+      multiply_panels<true, true>(params, stage, acc);
+    else if (a)
+      multiply_panels<true, false>(params, stage, acc);
+    else if (b)
+      multiply_panels<false, true>(params, stage, acc);
+    else
+      multiply_panels<false, false>(params, stage, acc);
   }
 
-  static STRF_DEVICE void multiply_stage(const Params& params, const uint8_t* stage, Wide (&acc)[kGroups][4][4]) {
-    using Operand = typename Type::Operand;
-    const bool a_by_k = params.a.first.k_contiguous, b_by_k = params.b.first.k_contiguous;
-    Operand low[kGroups], high[kGroups];
+  template <bool kAContiguous, bool kBContiguous>
+  static STRF_DEVICE void multiply_panels(const Params& params, const uint8_t* stage, Wide (&acc)[kGroups][4][4]) {
+    typename Type::Rows rows[kGroups];
 #pragma unroll
     for (int m = 0; m < kGroups; ++m) {
-      low[m] = Type::prepare(piece(stage, a_by_k, warp_row() + 16 * m), params.exact);
-      high[m] = Type::prepare(piece(stage, a_by_k, warp_row() + 16 * m + 8), params.exact);
+      const int row = warp_row() + 16 * m;
+      rows[m] = PanelOperand<Type, kAContiguous>::rows(stage + row / kPanel * kPanelBytes, row % kPanel, params.exact);
     }
+    const uint8_t* panel = stage + (kPanels + warp_column() / kPanel) * kPanelBytes;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const Operand column =
-          Type::prepare(piece(stage + kPanels * kPanelBytes, b_by_k, warp_column() + 8 * n), params.exact);
+      const typename Type::Columns columns =
+          PanelOperand<Type, kBContiguous>::columns(panel, warp_column() % kPanel + 8 * n, params.exact);
 #pragma unroll
-      for (int m = 0; m < kGroups; ++m) Type::multiply(acc[m][n], low[m], high[m], column, params.exact);
+      for (int m = 0; m < kGroups; ++m) Type::multiply(acc[m][n], rows[m], columns, params.exact);
     }
   }
 

@@ -65,8 +65,7 @@ struct Strip {
     const int blocks = (positions + Type::kBlock - 1) / Type::kBlock, most = kChunk / Type::kBlock;
     return blocks < most ? blocks : most;
   }
-  // An even number of blocks: in odd rows neighbouring blocks are swapped, so that the two rows of 64 bytes that are
-  // read at once lie in different banks.
+  // An even number of blocks, so that pieces can be swapped within 128 bytes.
   static int pitch_of(int positions) { return (chunk_blocks(positions) + 1) / 2 * 2 * Type::kBlock; }
 
   const Params& params;
@@ -77,8 +76,23 @@ struct Strip {
   static STRF_DEVICE int member() { return warp_index() % kTeamWarps; }                     // of its team
   static STRF_DEVICE int team_row() { return warp_index() / kTeamWarps * (16 * kGroups); }  // of the rows built
 
+  // Piece t of a block. Swapped by the row, so that different banks serve the lanes that write two rows at once, and
+  // those that read a column of eight.
   STRF_DEVICE Storage* piece(int row, int block, int t) const {
-    return memory + row * params.pitch + (block ^ (row & 1)) * Type::kBlock + t * Type::kPiece;
+    const int swizzle = (row & 1) << 2 | (row >> 1 & 3);
+    return memory + row * params.pitch + (block * 4 + t ^ swizzle) * Type::kPiece;
+  }
+
+  // The operand of 16 positions from `row` on, in the order of panels. The warp, together.
+  STRF_DEVICE typename Type::Rows rows(int row, int block) const {
+    const int lane = lane_index();
+    if constexpr (sizeof(Storage) == 2) {
+      const int of_lane = row + lane % 16, chunk = lane / 16;
+      return {{load_matrices(piece(of_lane, block, chunk)), load_matrices(piece(of_lane, block, chunk + 2))}};
+    } else {
+      return Type::rows(load_shared(piece(row + lane / 4, block, lane % 4)),
+                        load_shared(piece(row + 8 + lane / 4, block, lane % 4)), params.shape.exact);
+    }
   }
 
   // With the accumulators in registers, there is no room for what could be computed before the loops.

@@ -3,11 +3,14 @@
 // A product contracts over k in blocks of 64 bytes. Each of the 4 lanes that share a row of the tensor cores' operands
 // holds one piece of 16 bytes of it: lane % 4 = t holds elements t * kPiece to (t + 1) * kPiece - 1. The tensor cores
 // would have it otherwise, t holding every fourth pair of elements; but the order in which a sum is taken is free as
-// long as both operands have the same, and so each operand comes by plain 16-byte loads, from global memory as well.
+// long as both operands have the same. So operands come by plain 16-byte loads, from global memory as well. (Half types
+// in shared memory have ldmatrix, which brings them in the tensor cores' own order: panel.cuh.)
 //
 // A result of 16 rows by a block of columns lies in kTiles tiles of 8 columns. Where the columns are contracted next,
 // they are put in block order: column 2 t + s of tile u is element t * kPiece + 2 u + s of the block, and so a lane's
 // results are a piece as they stand.
+//
+// Of a block of k, a type's Rows are 16 rows of the left operand, and its Columns 8 columns of the right one.
 #ifndef STRF_TYPES_CUH
 #define STRF_TYPES_CUH
 
@@ -41,7 +44,10 @@ STRF_DEVICE int in_block_order(int tile, int group) {
 // BFloat16 and Float16 differ in conversions and in the instruction.
 template <class Half>
 struct HalfType : Sizes<uint16_t, float> {
-  using Operand = Piece;
+  struct Rows {
+    Piece step[2];  // of 16 elements of k: words of rows 0 to 7, of rows 8 to 15, and both again
+  };
+  using Columns = Piece;
 
   static STRF_DEVICE float load(const uint16_t* from) { return Half::widen(*from); }
   static STRF_DEVICE void store(uint16_t* to, float value) { *to = static_cast<uint16_t>(Half::narrow(value, 0.0f)); }
@@ -69,14 +75,19 @@ struct HalfType : Sizes<uint16_t, float> {
     return piece;
   }
 
-  static STRF_DEVICE Operand prepare(const Piece& piece, bool) { return piece; }
+  static STRF_DEVICE Rows rows(const Piece& low, const Piece& high, bool) {
+    return {{{{low.word[0], high.word[0], low.word[1], high.word[1]}},
+             {{low.word[2], high.word[2], low.word[3], high.word[3]}}}};
+  }
+  static STRF_DEVICE Columns columns(const Piece& piece, bool) { return piece; }
 
-  // acc += the 16 rows that `low` (rows 0 to 7) and `high` belong to, times 8 columns, over one block of k.
-  static STRF_DEVICE void multiply(float (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
-                                   bool) {
+  // acc += 16 rows times 8 columns over one block of k.
+  static STRF_DEVICE void multiply(float (&acc)[4], const Rows& rows, const Columns& columns, bool) {
 #pragma unroll
-    for (int i = 0; i < 4; i += 2)
-      Half::mma(acc, low.word[i], high.word[i], low.word[i + 1], high.word[i + 1], column.word[i], column.word[i + 1]);
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t (&a)[4] = rows.step[i].word;
+      Half::mma(acc, a[0], a[1], a[2], a[3], columns.word[2 * i], columns.word[2 * i + 1]);
+    }
   }
 };
 
@@ -103,8 +114,11 @@ struct Float16 : HalfType<Float16> {
 // cost as much as three products in TF32, which would leave two digits out. Sums of one block are added to the
 // accumulator by ordinary additions, since the tensor cores cut their own sums off instead of rounding them.
 struct Float32 : Sizes<float, float> {
-  struct Operand {
+  struct Columns {
     uint32_t word[6];  // exact: two of each of the three terms, the largest first; otherwise four of TF32
+  };
+  struct Rows {
+    Columns low, high;
   };
 
   static STRF_DEVICE float load(const float* from) { return *from; }
@@ -126,8 +140,11 @@ struct Float32 : Sizes<float, float> {
     return piece;
   }
 
-  static STRF_DEVICE Operand prepare(const Piece& piece, bool exact) {
-    Operand operand;
+  static STRF_DEVICE Rows rows(const Piece& low, const Piece& high, bool exact) {
+    return {columns(low, exact), columns(high, exact)};
+  }
+  static STRF_DEVICE Columns columns(const Piece& piece, bool exact) {
+    Columns operand;
     float rest[4];
     unpack(piece, rest);
     if (!exact) {
@@ -146,21 +163,19 @@ struct Float32 : Sizes<float, float> {
     return operand;
   }
 
-  static STRF_DEVICE void multiply(float (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
-                                   bool exact) {
+  static STRF_DEVICE void multiply(float (&acc)[4], const Rows& rows, const Columns& columns, bool exact) {
+    const uint32_t (&low)[6] = rows.low.word, (&high)[6] = rows.high.word, (&column)[6] = columns.word;
     float sum[4] = {};
     if (exact) {
       constexpr int kTerms[6][2] = {{2, 0}, {0, 2}, {1, 1}, {1, 0}, {0, 1}, {0, 0}};  // the smallest first
 #pragma unroll
       for (int i = 0; i < 6; ++i) {
         const int a = 2 * kTerms[i][0], b = 2 * kTerms[i][1];
-        mma_bfloat16(sum, low.word[a], high.word[a], low.word[a + 1], high.word[a + 1], column.word[b],
-                     column.word[b + 1]);
+        mma_bfloat16(sum, low[a], high[a], low[a + 1], high[a + 1], column[b], column[b + 1]);
       }
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; i += 2)
-        mma_tf32(sum, low.word[i], high.word[i], low.word[i + 1], high.word[i + 1], column.word[i], column.word[i + 1]);
+      for (int i = 0; i < 4; i += 2) mma_tf32(sum, low[i], high[i], low[i + 1], high[i + 1], column[i], column[i + 1]);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) acc[i] += sum[i];
@@ -174,7 +189,10 @@ struct Float32 : Sizes<float, float> {
 };
 
 struct Float64 : Sizes<double, double> {
-  using Operand = Piece;
+  struct Rows {
+    Piece low, high;
+  };
+  using Columns = Piece;
 
   static STRF_DEVICE double load(const double* from) { return *from; }
   static STRF_DEVICE void store(double* to, double value) { *to = value; }
@@ -198,14 +216,14 @@ struct Float64 : Sizes<double, double> {
     return piece;
   }
 
-  static STRF_DEVICE Operand prepare(const Piece& piece, bool) { return piece; }
+  static STRF_DEVICE Rows rows(const Piece& low, const Piece& high, bool) { return {low, high}; }
+  static STRF_DEVICE Columns columns(const Piece& piece, bool) { return piece; }
 
-  static STRF_DEVICE void multiply(double (&acc)[4], const Operand& low, const Operand& high, const Operand& column,
-                                   bool) {
+  static STRF_DEVICE void multiply(double (&acc)[4], const Rows& rows, const Columns& columns, bool) {
     double a[2], b[2], c[2];
-    unpack(low, a);
-    unpack(high, b);
-    unpack(column, c);
+    unpack(rows.low, a);
+    unpack(rows.high, b);
+    unpack(columns, c);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       mma_float64(acc[0], acc[1], a[i], c[i]);

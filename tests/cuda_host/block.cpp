@@ -94,6 +94,7 @@ const char* name(Operation operation) {
     case Operation::kSyncThreads: return "sync_threads";
     case Operation::kSyncWarp: return "sync_warp";
     case Operation::kShuffle: return "shuffle_xor";
+    case Operation::kLoadMatrices: return "load_matrices";
     case Operation::kLoadTransposed: return "load_transposed";
     case Operation::kBFloat16Product: return "mma_bfloat16";
     case Operation::kFloat16Product: return "mma_float16";
@@ -239,16 +240,33 @@ uint64_t shuffle_xor(uint64_t bits, int mask) {
   return warp.shuffled[slot][(place.thread ^ mask) % kLanes];
 }
 
-// Each row is read when the lane that gives its address arrives. The GPU may do so too, and then finds there only what
-// a barrier has made visible to that lane.
-void load_transposed(const void* row, uint32_t (&words)[4]) {
-  if (!is_shared(row) || !is_aligned(row, 16)) fail("gives load_transposed a row that is not aligned shared memory");
+// The rows that the warp's lanes give. Each is read when its lane arrives. The GPU may do so too, and then finds there
+// only what a barrier has made visible to that lane.
+using Row = uint16_t[8];
+
+const Row* rows_of_warp(Operation operation, const void* row) {
+  if (!is_shared(row) || !is_aligned(row, 16))
+    fail(std::string("gives ") + name(operation) + " a row that is not aligned shared memory");
   const int slot = block.warps[place.thread / kLanes].slot;
-  const Warp& warp = together(
-      Operation::kLoadTransposed, [&](Warp& warp, int lane) { std::memcpy(warp.rows[slot][lane], row, 16); }, nothing);
+  const Warp& warp =
+      together(operation, [&](Warp& warp, int lane) { std::memcpy(warp.rows[slot][lane], row, 16); }, nothing);
+  return warp.rows[slot];
+}
+
+void load_matrices(const void* row, uint32_t (&words)[4]) {
+  const Row* rows = rows_of_warp(Operation::kLoadMatrices, row);
+  const int lane = place.thread % kLanes, pair = 2 * (lane % 4);
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    const Row& of_lane = rows[8 * matrix + lane / 4];
+    words[matrix] = of_lane[pair] | static_cast<uint32_t>(of_lane[pair + 1]) << 16;
+  }
+}
+
+void load_transposed(const void* row, uint32_t (&words)[4]) {
+  const Row* all_rows = rows_of_warp(Operation::kLoadTransposed, row);
   const int lane = place.thread % kLanes, column = lane / 4, pair = 2 * (lane % 4);
   for (int matrix = 0; matrix < 4; ++matrix) {
-    const auto* rows = warp.rows[slot] + 8 * matrix;
+    const Row* rows = all_rows + 8 * matrix;
     words[matrix] = rows[pair][column] | static_cast<uint32_t>(rows[pair + 1][column]) << 16;
   }
 }

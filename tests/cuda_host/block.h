@@ -49,6 +49,7 @@ enum class Operation : uint8_t {
   kSyncThreads,
   kSyncWarp,
   kShuffle,
+  kLoadMatrices,
   kLoadTransposed,
   kBFloat16Product,
   kFloat16Product,
@@ -59,6 +60,7 @@ enum class Operation : uint8_t {
 void sync_threads();
 void sync_warp();
 uint64_t shuffle_xor(uint64_t bits, int mask);
+void load_matrices(const void* row, uint32_t (&words)[4]);
 void load_transposed(const void* row, uint32_t (&words)[4]);
 
 // acc += a b, fragments as in hardware.cuh; `operation` is one of the products of floats.

@@ -68,6 +68,12 @@ STRF_DEVICE Piece load_global(const void* from) {
   return *static_cast<const Piece*>(from);
 }
 
+STRF_DEVICE Piece load_matrices(const void* row) {
+  Piece piece;
+  host::load_matrices(row, piece.word);
+  return piece;
+}
+
 STRF_DEVICE Piece load_transposed(const void* row) {
   Piece piece;
   host::load_transposed(row, piece.word);
