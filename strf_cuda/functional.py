@@ -58,7 +58,7 @@ def factorized_attention(
         x, weight = x.to(dtype), weight.to(dtype)
     elif x.dtype != weight.dtype:
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
-    operators = choice.operators(backend, x)
+    operators = choice.operators(backend, x, weight)
     if operators is not None:
         windows = [size for window in pools for size in window]
         kinds = [native.KINDS[kind] for kind in pool_kinds]

@@ -1,6 +1,8 @@
 """Which backend serves a call, what is said where one cannot, and whether TF32 is allowed; on any machine."""
 
+import ctypes
 import ctypes.util
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from c_interface import Pool, Problem
 from strf_cuda import InputError, backends, factorized_attention
 from strf_cuda.backends import choice, cuda, library, native
 
@@ -168,12 +171,49 @@ def test_auto_takes_the_first_backend_that_runs_on_the_tensors_device(machine):
 def test_auto_on_the_cpu_does_not_ask_for_cuda(machine, monkeypatch, usable, dtype):
     monkeypatch.setattr(library, "REASON", None if usable else "not built")
     expected = native.NATIVE if usable else None
-    assert choice.operators("auto", torch.empty(1, 8, 2, 2, 2, dtype=dtype)) is expected
+    x, weight = torch.empty(1, 8, 2, 2, 2, dtype=dtype), torch.empty(1, 2, 8, dtype=dtype)
+    assert choice.operators("auto", x, weight) is expected
     assert machine == []
 
 
 def test_auto_leaves_other_devices_to_the_reference(machine):
-    assert choice.operators("auto", torch.empty(1, 8, 2, 2, 2, device="meta")) is None
+    x, weight = (torch.empty(shape, device="meta") for shape in ((1, 8, 2, 2, 2), (1, 2, 8)))
+    assert choice.operators("auto", x, weight) is None
+
+
+TOO_LARGE = {
+    "a sample of x": ((1, 8, 1, 20_000, 20_000), (1, 1, 8)),
+    "a path of a sample, reduced channels * frames * positions,": ((1, 1, 1, 30_000, 30_000), (1, 1, 1)),
+    "weight": ((1, 40_000, 1, 1, 1), (1, 60_000, 40_000)),
+}
+
+
+@needs_operators
+@pytest.mark.parametrize("what", TOO_LARGE)
+def test_what_the_kernels_cannot_index_is_named_and_left_to_the_next_backend(machine, what):
+    with FakeTensorMode():
+        x, weight = (torch.empty(shape, device="cuda:0") for shape in TOO_LARGE[what])
+    assert choice.operators("auto", x, weight) is None
+    sentence = f"{what} is too large for the CUDA kernels, which count within a sample in 32 bits"
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}; use backend auto$"):
+        choice.operators("cuda", x, weight)
+
+
+@pytest.mark.skipif(library.CUDA_REASON is not None, reason=str(library.CUDA_REASON))
+@pytest.mark.parametrize("what", TOO_LARGE)
+def test_the_library_refuses_the_same_sizes_in_the_same_words(what):
+    (batch, *sizes), (paths, reduced, _) = TOO_LARGE[what]
+    kernels = ctypes.CDLL(str(library.FILE))
+    kernels.strf_cuda_workspace.restype = ctypes.c_char_p
+    pools = (Pool * 4)(*[Pool(1, 1, 1, 0)] * 4)
+
+    def said(sizes, reduced):
+        problem = Problem(batch, *sizes, reduced, paths, pools, 1.0, 1, 0, 0)
+        return kernels.strf_cuda_workspace(ctypes.byref(problem), 0, 1, ctypes.byref(ctypes.c_int64())) or b""
+
+    x, weight = (torch.empty(shape, device="meta") for shape in TOO_LARGE[what])
+    assert said(sizes, reduced).decode() == cuda.too_large(x, weight)
+    assert b"too large" not in said([min(length, 8) for length in sizes], 1)
 
 
 @needs_operators

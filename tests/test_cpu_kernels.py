@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from c_interface import Pool, Problem
 from strf_cuda.backends.library import FILE
 from strf_cuda.backends.reference import factorized_attention_reference
 
@@ -19,22 +20,6 @@ WINDOWS = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (1, 5, 5)]
 
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-
-
-class Pool(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int32) for name in ("frames", "height", "width", "kind")]
-
-
-class Problem(ctypes.Structure):
-    _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("batch", "channels", "frames", "height", "width", "reduced")],
-        ("paths", ctypes.c_int32),
-        ("pools", Pool * 4),
-        ("temperature", ctypes.c_double),
-        ("type", ctypes.c_int32),
-        ("layout", ctypes.c_int32),
-        ("tf32", ctypes.c_int32),
-    ]
 
 
 class Threads(ctypes.Structure):

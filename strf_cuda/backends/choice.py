@@ -21,8 +21,13 @@ def why_not(name: str, index: int | None = None) -> str | None:
     return None
 
 
-def operators(backend: str, x: Tensor) -> native.Operators | None:
-    """The operators that `backend` stands for and x is given to, None for the reference.
+def too_large(name: str, x: Tensor, weight: Tensor) -> str | None:
+    """None if the backend `name` takes tensors of these sizes; otherwise one sentence."""
+    return cuda.too_large(x, weight) if name == "cuda" else None
+
+
+def operators(backend: str, x: Tensor, weight: Tensor) -> native.Operators | None:
+    """The operators that `backend` stands for and x and weight are given to, None for the reference.
 
     Raises:
         InputError: no such backend, or one that does not run here or does not take x.
@@ -32,7 +37,8 @@ def operators(backend: str, x: Tensor) -> native.Operators | None:
     device = x.device
     if backend == "auto":
         for name, (kind, _) in DEVICES.items():
-            if kind == device.type and why_not(name, device.index) is None:
+            runs = kind == device.type and why_not(name, device.index) is None
+            if runs and too_large(name, x, weight) is None:
                 return OPERATORS[name]
         return None
     if backend not in NAMES:
@@ -45,4 +51,6 @@ def operators(backend: str, x: Tensor) -> native.Operators | None:
         raise InputError(
             f"backend {backend} takes tensors on {place}, but x is on {device}; move it or use backend auto"
         )
+    if (reason := too_large(backend, x, weight)) is not None:
+        raise InputError(f"{reason}; use backend auto")
     return OPERATORS[backend]

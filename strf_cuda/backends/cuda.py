@@ -7,6 +7,7 @@ guard on these settings compiles again.
 import functools
 
 import torch
+from torch import Tensor
 
 from strf_cuda.backends import library
 
@@ -14,6 +15,22 @@ from strf_cuda.backends import library
 def why_not(index: int | None = None) -> str | None:
     """None if the kernels run on that CUDA device, unless given the current one; otherwise one sentence."""
     return _why_not_here() or _why_not_on(torch.cuda.current_device() if index is None else index)
+
+
+def too_large(x: Tensor, weight: Tensor) -> str | None:
+    """None if the kernels take these sizes; otherwise the sentence of csrc/cuda/workspace.cu, whose rule this is."""
+    _, channels, frames, height, width = x.shape
+    paths, reduced, _ = weight.shape
+    positions = height * width + 64
+    sizes = {
+        "a sample of x": channels * frames * positions,
+        "a path of a sample, reduced channels * frames * positions,": 2 * (reduced * frames + 64) * positions,
+        "weight": paths * reduced * channels,
+    }
+    for what, size in sizes.items():
+        if size >= 2**31:
+            return f"{what} is too large for the CUDA kernels, which count within a sample in 32 bits"
+    return None
 
 
 def tf32_allowed() -> bool:
