@@ -5,11 +5,12 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
-def pairwise(factors: Mapping[str, Sequence], allowed: Callable[[dict], bool], *, tries: int = 60) -> Iterator[dict]:
+def pairwise(factors: Mapping[str, Sequence], allowed: Callable[[dict], bool], *, tries: int = 10) -> Iterator[dict]:
     """Cases {factor: value}, always the same ones, until every pair of values is covered that an allowed case has.
 
     Each case is the best of `tries`: built around a pair that is not covered yet, the other factors in random order,
-    each with the value that covers most. A pair for which no try gives an allowed case is given up.
+    each with the value that covers most. Where no try gives an allowed case, values are drawn at random, 20 times as
+    often, before the pair is given up.
     """
     draw = random.Random(0)
     names = list(factors)
@@ -23,12 +24,12 @@ def pairwise(factors: Mapping[str, Sequence], allowed: Callable[[dict], bool], *
     def pairs(chosen):
         return itertools.combinations([(name, chosen[name]) for name in names if name in chosen], 2)
 
-    def built_around(pair):
+    def built_around(pair, covering):
         chosen = dict(pair)
         for name in draw.sample(names, len(names)):
             if name not in chosen:
                 values = draw.sample(range(len(factors[name])), len(factors[name]))
-                chosen[name] = max(values, key=lambda value: news(chosen | {name: value}))
+                chosen[name] = max(values, key=lambda value: news(chosen | {name: value})) if covering else values[0]
         return chosen
 
     def news(chosen):
@@ -39,7 +40,10 @@ def pairwise(factors: Mapping[str, Sequence], allowed: Callable[[dict], bool], *
 
     while missing:
         pair = min(missing)
-        tried = [chosen for chosen in (built_around(pair) for _ in range(tries)) if allowed(case(chosen))]
+        tried = [chosen for chosen in (built_around(pair, True) for _ in range(tries)) if allowed(case(chosen))]
+        if not tried:
+            drawn = (built_around(pair, False) for _ in range(20 * tries))
+            tried = [chosen for chosen in drawn if allowed(case(chosen))]
         if not tried:
             missing.remove(pair)
             continue

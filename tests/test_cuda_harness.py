@@ -188,11 +188,12 @@ def test_tf32_operands_lose_their_lowest_bits(toys):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_load_transposed_gives_the_columns(toys, seed):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_matrices_come_as_documented_and_only_behind_a_barrier(toys, transposed, seed):
     given = numbers(256, np.uint16)
-    expected = given.reshape(4, 8, 8).transpose(0, 2, 1)
+    expected = given.reshape(4, 8, 8).transpose(0, 2, 1) if transposed else given.reshape(4, 8, 8)
     for fault, right in (("nothing", True), ("no sync_warp", False)):
-        found = toys.run("transpose", **{"from": given, "fault": fault, "seed": seed})
+        found = toys.run("matrices", **{"from": given, "transposed": transposed, "fault": fault, "seed": seed})
         assert np.array_equal(found, expected) == right
 
 

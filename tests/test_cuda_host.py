@@ -109,19 +109,22 @@ class HostCase:
 
 
 def _sensible(factors) -> bool:
-    """Whether the kernels, and for float64 the plain loops of the truth, take a few seconds; and it compares well."""
+    """Whether it takes a few seconds, and the literal code's error is not a matter of luck."""
     height, width = factors["map"]
     positions, rows, paths = height * width, factors["reduced"] * factors["frames"], len(factors["windows"])
     products = factors["batch"] * positions**2 * (factors["channels"] * factors["frames"] + 4 * paths * rows)
     work = products * {"float64": 8, "float32": 6, "tf32": 2}.get(factors["type"], 1)
-    loops = factors["batch"] * positions * paths * rows
-    if factors["values"][0] == "grid" and factors["reduced"] > 10 * factors["channels"]:
-        return False  # most rows of W are equal then, and so are their errors, which add up or not by luck
-    return rows <= 280 and work < 8e8 and (factors["type"] != "float64" or loops < 2e4)
+    loops = factors["batch"] * positions * paths * rows  # plain ones, for float64's truth
+    if rows > 280 or work > 8e8 or (factors["type"] == "float64" and loops > 2e4):
+        return False
+    if factors["type"] in ("float64", "float32"):
+        # The largest error of a few sums may be next to nothing, and so it is with few channels in "grid".
+        few = factors["batch"] * positions * rows < 48 or paths * factors["reduced"] * factors["channels"] < 48
+        return not few and (factors["values"][0] != "grid" or factors["channels"] >= 8)
+    return True
 
 
 def _grid():
-    """With one channel the literal code has only one order of its sums: _one_channel instead."""
     for factors in pairwise(FACTORS, _sensible):
         paths = len(factors["windows"])
         values, logits = factors["values"]
@@ -151,11 +154,6 @@ def _paper_stage_1():
         yield HostCase(kind, channels_last, Case((2, 16, 2, 64, 32), 4, Operator(PAPER[1:], ("max",) * 3)))
 
 
-def _one_channel():
-    for kind, channels_last in itertools.product(TYPES, (False, True)):
-        yield HostCase(kind, channels_last, Case((3, 1, 2, 11, 3), 1, Operator(PAPER, ("max",) * 4)), "sm_89", 4)
-
-
 def name_of(case: HostCase) -> str:
     shape, operator = case.case.shape, case.case.operator
     layout = "last" if case.channels_last else "first"
@@ -164,7 +162,7 @@ def name_of(case: HostCase) -> str:
     return f"{case.type}-{layout}-{size}-{pools}-{case.limits}-{case.offset}"
 
 
-CASES = [*_paper(), *_one_channel(), *_grid()]
+CASES = [*_paper(), *_grid()]
 SLOW_CASES = [pytest.param(case, marks=pytest.mark.slow) for case in _paper_stage_1()]
 
 
@@ -178,7 +176,8 @@ def workers():
 @pytest.fixture(scope="module")
 def under_way(workers, request):
     """The futures of all cases that this run of pytest has selected: they are computed while the truths are."""
-    items = [item for item in request.session.items if "under_way" in getattr(item, "fixturenames", ())]
+    here = [item for item in request.session.items if item.path == request.path]
+    items = [item for item in here if "under_way" in item.fixturenames]
     cases = [item.callspec.params["case"] for item in items]
     return {case: case.submit(workers, *case.inputs()) for case in cases}
 
@@ -190,7 +189,7 @@ def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(case, under
     assert not complaints([results[name][None] for name in NAMES], allowed)
 
 
-def test_the_grid_meets_every_pair_of_values_that_is_sensible():
+def test_the_grid_meets_every_pair_of_values():
     grid = list(pairwise(FACTORS, _sensible))
     missing = [
         (one, i, other, j)
@@ -222,6 +221,20 @@ def test_the_order_in_which_threads_run_does_not_change_a_bit(case, workers):
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("case", SMALL, ids=name_of)
+def test_one_channel_gives_what_it_gives_beside_one_of_zeros(case, workers):
+    """With one channel the literal code has only one order of its sums: its error would be a matter of luck."""
+    x, weight, grad = (tensor.narrow(axis, 0, 2).clone() for tensor, axis in zip(case.inputs(), (1, 2, 1), strict=True))
+    weight = weight * 3  # logits of some size again
+    for tensor, axis in ((x, 1), (weight, 2), (grad, 1)):
+        tensor.select(axis, 1).zero_()
+    one = case.submit(workers, x[:, :1], weight[:, :, :1], grad[:, :1])
+    two = case.tensors(case.submit(workers, x, weight, grad))
+    names = ("y", "grad_x", "grad_weight")
+    expected = [two[name].narrow(axis, 0, 1) for name, axis in zip(names, (1, 1, 2), strict=True)]
+    tolerance.assert_equal_up_to_rounding([case.tensors(one)[name] for name in names], expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -88,11 +88,11 @@ py::array product(const py::array& a, const py::array& b, const py::array& acc, 
   return sums.array(acc.dtype(), {acc.shape(0), acc.shape(1)});
 }
 
-py::array transpose(const py::array& from, const std::string& fault, uint64_t seed) {
+py::array matrices(const py::array& from, bool transposed, const std::string& fault, uint64_t seed) {
   host::settings = {seed, kSharedLimit};
   const Memory given(from), to(from.nbytes());
-  host::throw_if(launch<Transpose>(
-      {static_cast<const uint16_t*>(given.data()), static_cast<uint16_t*>(to.data()), fault_of(fault)}, 1,
+  host::throw_if(launch<Matrices>(
+      {static_cast<const uint16_t*>(given.data()), static_cast<uint16_t*>(to.data()), transposed, fault_of(fault)}, 1,
       from.nbytes(), nullptr));
   return to.array(from.dtype(), {4, 8, 8});
 }
@@ -133,7 +133,7 @@ PYBIND11_MODULE(cuda_host_toys, module) {
   module.def("warp_sums", &warp_sums, "from"_a, "fault"_a, "seed"_a);
   module.def("reach", &reach, "from"_a, "fault"_a);
   module.def("product", &product, "a"_a, "b"_a, "acc"_a, "kind"_a, "fault"_a);
-  module.def("transpose", &transpose, "from"_a, "fault"_a, "seed"_a);
+  module.def("matrices", &matrices, "from"_a, "transposed"_a, "fault"_a, "seed"_a);
   module.def("repeat", &repeat, "products"_a, "loads"_a, "barriers"_a);
   module.def("numbers", &numbers, "from"_a);
 }

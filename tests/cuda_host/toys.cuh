@@ -193,12 +193,13 @@ struct Product {
   }
 };
 
-// to[m] = the transpose of from[m], four matrices [8][8] of 2-byte elements.
-struct Transpose {
+// to[m] = from[m] or its transpose, four matrices [8][8] of 2-byte elements.
+struct Matrices {
   static constexpr int kThreads = 32, kBlocks = 1;
   struct Params {
     const uint16_t* from;
     uint16_t* to;
+    bool transposed;
     int fault;
   };
 
@@ -207,7 +208,7 @@ struct Transpose {
     auto* rows = reinterpret_cast<uint16_t*>(shared_memory());
     *reinterpret_cast<Piece*>(rows + 8 * ((lane + 5) % 32)) = load_global(p.from + 8 * ((lane + 5) % 32));
     if (p.fault != kNoSyncWarp) sync_warp();
-    const Piece piece = load_transposed(rows + 8 * lane);
+    const Piece piece = p.transposed ? load_transposed(rows + 8 * lane) : load_matrices(rows + 8 * lane);
     for (int m = 0; m < 4; ++m)
       for (int half = 0; half < 2; ++half)
         p.to[m * 64 + lane / 4 * 8 + 2 * (lane % 4) + half] = static_cast<uint16_t>(piece.word[m] >> 16 * half);
