@@ -55,6 +55,9 @@ def why_not() -> str | None:
         import pybind11  # noqa: F401
     except ImportError:
         return "running the CUDA kernels on the host needs pybind11: pip install pybind11"
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not header.exists():
+        return f"running the CUDA kernels on the host needs {header}, of Python's development package"
     return None
 
 
