@@ -247,8 +247,17 @@ def _library(name):
 
 # ---- The operator ----------------------------------------------------------------------------------------------------
 
-# Shared memory of a block in bytes, multiprocessors: one device of each kind.
-LIMITS = {"sm_80": (163 * 1024, 108), "sm_89": (99 * 1024, 128), "sm_90": (227 * 1024, 132)}
+# Shared memory of a block in bytes, and multiprocessors. A full batch gives each multiprocessor the work of several
+# samples, and is cut into wide strips and large tiles; few samples are cut so for a device with few multiprocessors.
+LIMITS = {
+    "sm_80": (163 * 1024, 108),
+    "sm_87": (163 * 1024, 8),
+    "sm_89": (99 * 1024, 128),
+    "sm_90": (227 * 1024, 132),
+    "sm_80-full": (163 * 1024, 2),
+    "sm_89-full": (99 * 1024, 2),
+    "sm_90-full": (227 * 1024, 2),
+}
 
 
 def arguments_of(

@@ -13,6 +13,9 @@ import pytest
 
 import cuda_code
 from cuda_code import DEVICES, HALF_TYPES, TYPES, Bounds, Code, Problem, complaints
+from cuda_host import LIMITS
+from test_cuda_host import CASES
+from test_cuda_host import TYPES as CUDA_HOST_TYPES
 from tools import kernel_table
 
 if cuda_code.manifest()["cuda"] != "built":
@@ -77,6 +80,21 @@ def test_a_kernel_s_code_has_what_it_must_and_spills_nothing(kernel):
 def test_the_operator_launches_every_kernel_and_no_other(extremes):
     launched = {launch.kernel for _, found in extremes for launch in found}
     assert sorted(launched | {"double_values"}) == sorted(KERNELS)
+
+
+def test_the_cases_that_run_on_the_host_launch_every_kernel_and_every_strip(launches):
+    names = dict(zip(CUDA_HOST_TYPES, ("Float64", "Float32", "Float32", "BFloat16", "Float16"), strict=True))
+    asked = []
+    for case, backward in itertools.product(CASES, (False, True)):
+        shared, multiprocessors = LIMITS[case.limits]
+        device = DEVICES["H200"]._replace(block_shared=shared, multiprocessors=multiprocessors)
+        sizes = (*case.case.shape, case.case.reduced, len(case.case.operator.windows))
+        problem = Problem(names[case.type], *sizes, channels_last=case.channels_last, tf32=case.type == "tf32")
+        asked.append((problem, device, backward))
+    launched = {(launch.kernel, launch.strip) for found in launches(asked) for launch in found}
+    expected = {(name, 0) for name in KERNELS if not name.startswith(("Multiply", "double_values"))}
+    expected |= {(name, strip) for name in KERNELS if name.startswith("Multiply") for strip in (32, 64, 128)}
+    assert launched == expected
 
 
 def test_launches_have_the_bounds_that_the_kernels_were_compiled_for(extremes):

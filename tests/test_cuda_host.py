@@ -139,13 +139,15 @@ def _grid():
 
 
 def _paper():
-    """One sample at the paper's sizes with N up to 512, and a large N with few channels."""
+    """One sample at the paper's sizes with N up to 512, and N a little beyond with few channels."""
     kinds = ("max",) * 4
-    yield HostCase("bfloat16", True, Case((1, 8, 1, 65, 17), 1, Operator(PAPER[3:], kinds[3:])))
-    yield HostCase("bfloat16", False, Case((1, 32, 4, 32, 16), 2, Operator(PAPER, kinds)), limits="sm_89")
+    for kind, limits in itertools.product(("bfloat16", "float16"), ("sm_90", "sm_87", "sm_90-full")):
+        yield HostCase(kind, True, Case((1, 8, 1, 31, 17), 1, Operator(PAPER[3:], kinds[3:])), limits=limits)
+    for limits in ("sm_89", "sm_89-full", "sm_80-full"):
+        yield HostCase("bfloat16", False, Case((1, 32, 4, 32, 16), 2, Operator(PAPER, kinds)), limits=limits)
     stages = [((1, 128, 4, 32, 16), 8), ((1, 256, 4, 16, 8), 16), ((1, 512, 4, 16, 8), 32)]
     for (shape, reduced), kind, channels_last in itertools.product(stages, ("bfloat16", "tf32"), (False, True)):
-        yield HostCase(kind, channels_last, Case(shape, reduced, Operator(PAPER, kinds)))
+        yield HostCase(kind, channels_last, Case(shape, reduced, Operator(PAPER, kinds)), limits="sm_90-full")
 
 
 def _paper_stage_1():

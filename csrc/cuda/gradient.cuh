@@ -3,8 +3,8 @@
 // For position j, the sum over i of (dS_k[i, j] + dS_k[j, i]) T_k[:, i]. Both terms have the same logit, since S_k is
 // symmetric, and the two soft-maxes of it; dM lies in memory in both orders, so that everything is read along i, in
 // pieces, and nothing passes through shared memory. A warp holds 16 positions j and runs over i; the bracket goes from
-// the accumulators of one product into the operand of the next as it stands. Half types hold it as a sum of two, since
-// it is a difference, of which the plain code keeps all digits of a float.
+// the accumulators of one product into the operand of the next as it stands. Half types and TF32 hold it as a sum of
+// two: columns of dS add up to 0, and where positions resemble each other their roundings would be all that is left.
 //
 // A block serves up to kSlots slots, each 32 rows of one path's T_k; slots of one path share the bracket.
 #ifndef STRF_GRADIENT_CUH
@@ -23,7 +23,7 @@ struct Gradient {
   static constexpr int kPositions = kThreads / kWarp * 16;  // of a block
   static constexpr int kSlots = 2, kSlotRows = 32;
   static constexpr int kWidePiece = kPieceBytes / sizeof(Wide);
-  static constexpr int kTerms = sizeof(Storage) == 2 ? 2 : 1;  // of the bracket
+  static constexpr int kTerms = sizeof(Storage) <= 4 ? 2 : 1;  // of the bracket, at most
 
   struct Params {
     Shape shape;
@@ -90,9 +90,11 @@ struct Gradient {
           const Storage* from = rows[slot] + int64_t(e) * shape.padded_positions + i;
           const typename Type::Columns column = Type::columns(load_global(from), shape.exact);
 #pragma unroll
-          for (int term = 0; term < kTerms; ++term)
+          for (int term = 0; term < kTerms; ++term) {
+            if (term == 1 && is_one_term(shape)) break;
             Type::multiply(acc[slot][n], bracket.term[term], column, shape.exact);
-          if (kTerms == 1 || !shape.split[path]) continue;
+          }
+          if (sizeof(Storage) > 2 || !shape.split[path]) continue;
           const typename Type::Columns rest = Type::columns(load_global(from + shape.transposed_part()), shape.exact);
           Type::multiply(acc[slot][n], bracket.term[0], rest, shape.exact);
         }
@@ -107,6 +109,9 @@ struct Gradient {
     constexpr int kTogether = kWidePiece / 2;  // tiles
     return tile / kTogether * kTogether * 8 + (group >> 1) * kWidePiece + tile % kTogether * 2 + (group & 1);
   }
+
+  // Products of float32 that are exact leave nothing out.
+  static STRF_DEVICE bool is_one_term(const Shape& shape) { return sizeof(Storage) == 4 && shape.exact; }
 
   // dS[i, j] + dS[j, i] for 16 positions j and a block of i, as an operand's rows.
   struct Bracket {
@@ -149,7 +154,7 @@ struct Gradient {
                                     power * fused_multiply_add(along[v], row_normalizer, -row_delta));
       }
       terms[0][half] = Type::pack(sum);
-      if constexpr (kTerms == 2) terms[1][half] = rest_of<Type>(sum, terms[0][half]);
+      if constexpr (kTerms == 2) terms[1][half] = Type::rest_of(sum);
     }
     Bracket bracket;
 #pragma unroll

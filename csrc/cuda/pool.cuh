@@ -116,10 +116,10 @@ struct PoolForward {
       Wide values[Type::kPiece];
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) values[v] = tile[i * kTilePitch + e + v];
-      const Piece big = Type::pack(values);
       Storage* to = pooled + int64_t(position + i) * shape.position_pitch + row + e;
-      *reinterpret_cast<Piece*>(to) = big;
-      if (split) *reinterpret_cast<Piece*>(to + shape.row_pitch) = rest_of<Type>(values, big);
+      *reinterpret_cast<Piece*>(to) = Type::pack(values);
+      if constexpr (sizeof(Storage) == 2)
+        if (split) *reinterpret_cast<Piece*>(to + shape.row_pitch) = Type::rest_of(values);
     }
     if (!params.transposed || row >= shape.wide_rows) return;
     Storage* transposed = params.transposed + path_index * shape.transposed_size();
@@ -129,9 +129,9 @@ struct PoolForward {
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) values[v] = tile[(i + v) * kTilePitch + e];
       Storage* to = transposed + int64_t(row + e) * shape.padded_positions + position + i;
-      const Piece big = Type::pack(values);
-      *reinterpret_cast<Piece*>(to) = big;
-      if (split) *reinterpret_cast<Piece*>(to + shape.transposed_part()) = rest_of<Type>(values, big);
+      *reinterpret_cast<Piece*>(to) = Type::pack(values);
+      if constexpr (sizeof(Storage) == 2)
+        if (split) *reinterpret_cast<Piece*>(to + shape.transposed_part()) = Type::rest_of(values);
     }
   }
 };

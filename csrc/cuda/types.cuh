@@ -75,6 +75,15 @@ struct HalfType : Sizes<uint16_t, float> {
     return piece;
   }
 
+  // What the rounding of values to an operand leaves out.
+  static STRF_DEVICE Piece rest_of(const float (&values)[8]) {
+    float rest[8];
+    unpack(pack(values), rest);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) rest[i] = values[i] - rest[i];
+    return pack(rest);
+  }
+
   static STRF_DEVICE Rows rows(const Piece& low, const Piece& high, bool) {
     return {{{{low.word[0], high.word[0], low.word[1], high.word[1]}},
              {{low.word[2], high.word[2], low.word[3], high.word[3]}}}};
@@ -138,6 +147,13 @@ struct Float32 : Sizes<float, float> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) piece.word[i] = bits_of(values[i]);
     return piece;
+  }
+
+  static STRF_DEVICE Piece rest_of(const float (&values)[4]) {
+    float rest[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) rest[i] = values[i] - float_of(to_tf32(values[i]));
+    return pack(rest);
   }
 
   static STRF_DEVICE Rows rows(const Piece& low, const Piece& high, bool exact) {
@@ -231,16 +247,6 @@ struct Float64 : Sizes<double, double> {
     }
   }
 };
-
-// What the rounding of the values to `rounded` left out, as a piece.
-template <class Type>
-STRF_DEVICE Piece rest_of(const typename Type::Wide (&values)[Type::kPiece], const Piece& rounded) {
-  typename Type::Wide rest[Type::kPiece];
-  Type::unpack(rounded, rest);
-#pragma unroll
-  for (int i = 0; i < Type::kPiece; ++i) rest[i] = values[i] - rest[i];
-  return Type::pack(rest);
-}
 
 }  // namespace strf
 
