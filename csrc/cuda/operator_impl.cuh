@@ -88,26 +88,19 @@ class Run {
             shape_.frame_offset(1)};
   }
 
-  void product(typename Product<Type, 64>::Params params) {
+  // By large tiles where they fill the device.
+  void product(ProductParams<Type> params) {
     params.exact = shape_.exact;
     if constexpr (sizeof(Storage) == 2) {
       using Large = Product<Type, 128>;
-      const int64_t blocks = params.products * Large::tiles(params.rows, params.padded_columns);
-      if (params.padded_columns > 64 && blocks >= limits_.multiprocessors) {
-        typename Large::Params large{
-            params.a,           params.b,        params.rows,       params.columns,    params.k,
-            params.segments,    params.products, params.frames,     params.exact,      params.padded_columns,
-            params.result_size, params.result,   params.transposed, params.wide_result};
-        go<Large>(large, blocks, Large::kSharedBytes);
-        return;
-      }
+      if (params.padded_columns > 64 && Large::blocks(params) >= limits_.multiprocessors)
+        return go<Large>(params, Large::blocks(params), Large::kSharedBytes);
     }
-    using Small = Product<Type, 64>;
-    go<Small>(params, Small::blocks(params), Small::kSharedBytes);
+    go<Product<Type, 64>>(params, Product<Type, 64>::blocks(params), Product<Type, 64>::kSharedBytes);
   }
 
   void reduce_and_pool() {
-    typename Product<Type, 64>::Params reduce{};
+    ProductParams<Type> reduce{};
     reduce.a = positions_by_channels(x_);
     reduce.b = {{weight_, shape_.channels, true, access_width(weight_, shape_.channels, sizeof(Storage))}, 0, 0};
     reduce.rows = shape_.positions;
@@ -138,7 +131,7 @@ class Run {
 
   // dM^T [j][i] = the sum over channels and frames of G[:, j] X[:, i], in both orders.
   void mask_gradient(const Storage* grad, int64_t sample, int64_t count) {
-    typename Product<Type, 64>::Params params{};
+    ProductParams<Type> params{};
     params.a = positions_by_channels(grad + sample * shape_.sample_size());
     params.b = positions_by_channels(x_ + sample * shape_.sample_size());
     params.rows = params.columns = shape_.positions;
@@ -199,7 +192,7 @@ class Run {
 
   // Products of several segments each, and their sum.
   void weight_gradient(Storage* grad_weight) {
-    typename Product<Type, 64>::Params params{};
+    ProductParams<Type> params{};
     const Storage* reduced = at<Storage>(plan_.grad_reduced);
     params.a = {{reduced, shape_.all_pitch, false, 16}, shape_.frames * shape_.reduced_size(), shape_.reduced_size()};
     params.b = {channels_by_positions<Type>(shape_, x_, 0, width_of_map(x_)), shape_.sample_size(),

@@ -17,10 +17,30 @@ struct Operands {
   int64_t sample_stride, frame_stride;
 };
 
+template <class Type>
+struct ProductParams {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+
+  Operands<Type> a, b;
+  int rows, columns;  // of C that exist in A and B
+  int k;              // contracted in a segment
+  int64_t segments;   // in all
+  int64_t products;   // C's; product p contracts segments p * segments / products to (p + 1) * ...
+  int frames;         // segments of a sample
+  bool exact;
+  int padded_columns;   // of C: zeros are written from `columns` on; a multiple of a block
+  int64_t result_size;  // elements from one C to the next
+  Storage* result;      // C [rows][padded_columns], or null
+  Storage* transposed;  // C^T [columns][padded_columns], or null: then C is square
+  Wide* wide_result;    // C [rows][columns] without rounding, or null
+};
+
 template <class Type, int kSide>
 struct Product {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
+  using Params = ProductParams<Type>;
 
   static constexpr int kWarpsAcross = kSide / 32;  // a warp computes kSide / 2 rows by 32 columns
   static constexpr int kThreads = 2 * kWarpsAcross * kWarp, kBlocks = kSide == 128 ? 1 : 2;
@@ -31,21 +51,6 @@ struct Product {
   static constexpr int kTilePitch = kSide + 2 * Type::kPiece;  // of the result in shared memory
   static constexpr int kTileBytes = kSide * kTilePitch * sizeof(Storage);
   static constexpr int kSharedBytes = kStages * kStageBytes > kTileBytes ? kStages * kStageBytes : kTileBytes;
-
-  struct Params {
-    Operands<Type> a, b;
-    int rows, columns;  // of C that exist in A and B
-    int k;              // contracted in a segment
-    int64_t segments;   // in all
-    int64_t products;   // C's; product p contracts segments p * segments / products to (p + 1) * ...
-    int frames;         // segments of a sample
-    bool exact;
-    int padded_columns;   // of C: zeros are written from `columns` on; a multiple of a block
-    int64_t result_size;  // elements from one C to the next
-    Storage* result;      // C [rows][padded_columns], or null
-    Storage* transposed;  // C^T [columns][padded_columns], or null: then C is square
-    Wide* wide_result;    // C [rows][columns] without rounding, or null
-  };
 
   static int64_t tiles(int64_t rows, int64_t columns) {
     return ((rows + kSide - 1) / kSide) * ((columns + kSide - 1) / kSide);
