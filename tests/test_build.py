@@ -128,6 +128,18 @@ def test_code_for_better_processors_cannot_replace_code_for_all(tree):
         assert [name for kind, name in symbols if kind in "WVwvu"] == [], path
 
 
+def test_no_function_of_the_device_is_called_on_the_host(tree):
+    """nvcc gives such a function a body that ends the process, and does not warn where host code of a template calls it."""
+    source, _ = tree
+    objects = sorted(source.glob("build/native/CMakeFiles/strf_cuda.dir/csrc/cuda/*.o"))
+    if json.loads((source / "build/native/native_build.json").read_text())["cuda"] != "built":
+        pytest.skip("the library has no CUDA part here")
+    assert len(objects) == len(list(source.glob("csrc/cuda/*.cu")))
+    for path in objects:
+        listed = subprocess.run(["nm", "--undefined-only", path], capture_output=True, text=True, check=True).stdout
+        assert "exit" not in [line.split()[-1] for line in listed.splitlines()], path
+
+
 def test_without_nvcc_the_cpu_part_is_built_and_the_summary_says_what_serves_gpus(tree):
     source, _ = tree
     done = setup(source, "build_native", "--inplace", CUDACXX=shutil.which("false"))

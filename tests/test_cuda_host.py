@@ -15,7 +15,7 @@ import cuda_host
 import literal
 import literal_tf32
 import tolerance
-from comparison import NAMES, Case, Operator, complaints, differentiate, in_orders
+from comparison import NAMES, Case, Operator, allowances, complaints
 from pairwise import pairwise
 
 pytestmark = pytest.mark.skipif(cuda_host.why_not() is not None, reason=str(cuda_host.why_not()))
@@ -93,19 +93,8 @@ class HostCase:
 
     def allowances(self, x, weight, grad):
         """As in comparison.py; for TF32 the literal code's operands are rounded to it."""
-        operator = self.case.operator
         function = literal_tf32.factorized_attention if self.type == "tf32" else literal.factorized_attention
-        if self.type == "float64":
-            truths = operator.in_long_double(x.numpy(), weight.numpy(), grad.numpy())
-        else:
-            exact = differentiate(operator.on("reference"), x.double(), weight.double(), grad.double())
-            truths = [tensor.numpy() for tensor in exact]
-
-        def plain(x, weight, grad):
-            return differentiate(lambda x, weight: operator(function, x, weight), x, weight, grad)
-
-        literals = in_orders(plain, x, weight, grad)
-        return [tolerance.allowance(*pair) for pair in zip(truths, literals, strict=True)]
+        return allowances(self.case.operator, x, weight, grad, function)
 
 
 def _sensible(factors) -> bool:

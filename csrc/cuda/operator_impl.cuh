@@ -88,6 +88,13 @@ class Run {
             shape_.frame_offset(1)};
   }
 
+  // Channels (outer) of a frame by its positions: the same memory, seen from the other side.
+  Operands<Type> channels_by_positions(const Storage* map) const {
+    Operands<Type> operands = positions_by_channels(map);
+    operands.first.k_contiguous = !operands.first.k_contiguous;
+    return operands;
+  }
+
   // By large tiles where they fill the device.
   void product(ProductParams<Type> params) {
     params.exact = shape_.exact;
@@ -195,8 +202,7 @@ class Run {
     ProductParams<Type> params{};
     const Storage* reduced = at<Storage>(plan_.grad_reduced);
     params.a = {{reduced, shape_.all_pitch, false, 16}, shape_.frames * shape_.reduced_size(), shape_.reduced_size()};
-    params.b = {channels_by_positions<Type>(shape_, x_, 0, width_of_map(x_)), shape_.sample_size(),
-                shape_.frame_offset(1)};
+    params.b = channels_by_positions(x_);
     params.rows = shape_.all_reduced;
     params.columns = params.padded_columns = shape_.channels;
     params.k = shape_.positions;

@@ -38,14 +38,6 @@ struct Shape {
   STRF_SHARED int64_t position_stride() const { return channels_last ? channels : 1; }
 };
 
-// A frame of x or y seen from its channels (outer index) with positions contracted.
-template <class Type>
-STRF_DEVICE Matrix<Type> channels_by_positions(const Shape& shape, const typename Type::Storage* sample, int frame,
-                                               int width) {
-  return {sample + shape.frame_offset(frame), shape.channels_last ? shape.position_stride() : shape.channel_stride(),
-          !shape.channels_last, width};
-}
-
 }  // namespace strf
 
 #endif
