@@ -129,7 +129,7 @@ def test_code_for_better_processors_cannot_replace_code_for_all(tree):
 
 
 def test_no_function_of_the_device_is_called_on_the_host(tree):
-    """nvcc gives such a function a body that ends the process, and does not warn where host code of a template calls it."""
+    """On the host nvcc gives it a body that ends the process, and a template that calls it gets no warning."""
     source, _ = tree
     objects = sorted(source.glob("build/native/CMakeFiles/strf_cuda.dir/csrc/cuda/*.o"))
     if json.loads((source / "build/native/native_build.json").read_text())["cuda"] != "built":
