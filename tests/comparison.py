@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import oracle
 import tolerance
 from oracle_gradients import gradients
 from strf_cuda import backends, factorized_attention
+from strf_cuda.backends import triton
 
 NAMES = ("y", "grad_x", "grad_weight")
 ORDERS = {8: 16, 4: 16, 2: 2}  # by bytes of the type: a half type's results are hardly changed by the order of its sums
@@ -21,15 +23,60 @@ ORDERS = {8: 16, 4: 16, 2: 2}  # by bytes of the type: a half type's results are
 
 # Every backend that the package names and that can be used here joins every comparison. Those that cannot are one skip
 # each, with the package's own reason, in test_operator.py.
+ON_A_GPU = ("cuda",) if triton.INTERPRETED else ("cuda", "triton")
 BACKENDS = [
-    pytest.param(name, id=name, marks=[pytest.mark.gpu] if name in ("cuda", "triton") else [])
+    pytest.param(name, id=name, marks=[pytest.mark.gpu] if name in ON_A_GPU else [])
     for name, state in backends().items()
     if state == "usable"
 ]
+# Where there is no GPU, Triton's kernels run in an interpreter, see triton_interpreter.py, and take 0.2 to 8 s a call.
+INTERPRETED = [backend for backend in BACKENDS if backend.id == "triton" and triton.INTERPRETED]
+FAST = [backend for backend in BACKENDS if backend not in INTERPRETED]
 
 
 def device(backend: str) -> str:
-    return "cuda" if backend in ("cuda", "triton") else "cpu"
+    return "cuda" if backend in ON_A_GPU else "cpu"
+
+
+def on_every_backend(*, interpreted: Iterable[Sequence[str]] | None = None, **factors):
+    """Parametrizes a test by `backend` and by `factors` in all combinations, in the interpreter only in some.
+
+    Args:
+        interpreted: combinations that the interpreter takes part in, as ids in the order of the factors. Otherwise
+            these are as few as have every value of the longest factor, and all combinations of the others.
+        factors: for each name a sequence of values, or values by their ids.
+    """
+    values = {
+        name: dict(given) if isinstance(given, dict) else {str(value): value for value in given}
+        for name, given in factors.items()
+    }
+    every = list(itertools.product(*values.values()))
+    few = list(_few(values) if interpreted is None else interpreted)
+    assert set(few) <= set(every), set(few) - set(every)
+    cases = [(backend, ids) for backend in FAST for ids in every] + [
+        (backend, ids) for backend in INTERPRETED for ids in few
+    ]
+    return pytest.mark.parametrize(
+        ["backend", *values],
+        [
+            pytest.param(
+                *backend.values,
+                *(values[name][value] for name, value in zip(values, ids, strict=True)),
+                id="-".join((backend.id, *ids)),
+                marks=backend.marks,
+            )
+            for backend, ids in cases
+        ],
+    )
+
+
+def _few(values: dict[str, dict]) -> Iterator[tuple[str, ...]]:
+    longest = max(values, key=lambda name: len(values[name]))
+    others = list(itertools.product(*(ids for name, ids in values.items() if name != longest)))
+    for index in range(max(len(values[longest]), len(others))):
+        chosen = list(others[index % len(others)])
+        chosen.insert(list(values).index(longest), list(values[longest])[index % len(values[longest])])
+        yield tuple(chosen)
 
 
 def on_backend(name: str) -> Callable:
@@ -123,11 +170,11 @@ def differentiate(function: Callable, x: Tensor, weight: Tensor, grad: Tensor) -
     return y.detach(), *torch.autograd.grad(y, (x, weight), grad)
 
 
-def in_orders(compute: Callable, x: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
+def in_orders(compute: Callable, x: Tensor, weight: Tensor, grad: Tensor, *, orders: int | None = None) -> list[Tensor]:
     """y, grad_x and grad_weight of `compute(x, weight, grad)`, each stacked over several orders of the channels."""
     random = torch.Generator().manual_seed(0)
     results = []
-    for _ in range(ORDERS[x.dtype.itemsize]):
+    for _ in range(orders or ORDERS[x.dtype.itemsize]):
         c, r = (torch.randperm(length, generator=random) for length in (x.shape[1], weight.shape[1]))
         y, grad_x, grad_weight = compute(x[:, c], weight[:, r][:, :, c], grad[:, c])
         c, r = c.argsort().to(y.device), r.argsort().to(y.device)

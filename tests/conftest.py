@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+import triton_interpreter
+
+triton_interpreter.begin()
+
 # The training package is imported by the fixtures that need it: the operator's tests run without its dependencies.
 TINY = dict(
     train_people=4, test_people=4, gait_groups=1, pace_groups=0, cameras_per_person=3, distractors=1, junk=1,

@@ -1,7 +1,7 @@
-"""The CUDA kernels under PyTorch on a real device: CUDA graphs, streams, devices, TF32, autocast, compilation, sizes.
+"""The backends that run on a GPU, there: CUDA graphs, streams, devices, TF32, autocast, compilation, sizes.
 
 That they compute the equations, take every layout and refuse what they must is shown by test_operator*.py, where they
-are one of the backends.
+are among the backends. What is Triton's alone is in test_gpu_triton.py.
 """
 
 import subprocess
@@ -9,18 +9,20 @@ import sys
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import literal
 import literal_tf32
 from comparison import Case, Operator, differentiate, float32_precision
-from strf_cuda import STRF, InputError, backends, factorized_attention
-from strf_cuda.backends import cuda, library, native
+from gpu_backends import NOT_ON_A_GPU, ON_A_GPU, REASONS
+from strf_cuda import STRF, InputError, factorized_attention
+from strf_cuda.backends import choice, cuda, library, native
 from test_choice import SETTINGS, precision  # noqa: F401, a fixture
 from test_operator import CASES, LAYOUTS, what_is_wrong
 from tolerance import assert_equal_up_to_rounding
 
-if backends()["cuda"] != "usable":
-    pytest.skip(f"the CUDA kernels are not usable here: {backends()['cuda']}", allow_module_level=True)
+if not ON_A_GPU:
+    pytest.skip(f"no backend runs on a GPU here: {NOT_ON_A_GPU}", allow_module_level=True)
 pytestmark = pytest.mark.gpu
 
 PAPER = Operator(((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3)), ("max",) * 4)
@@ -43,8 +45,15 @@ precisions = over(PRECISIONS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-def attend(x, weight):
-    return MIXED.on("cuda")(x, weight)
+@pytest.fixture(params=ON_A_GPU)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+def attend(backend):
+    """x, weight -> y of the operator with a path of each kind."""
+    return MIXED.on(backend)
 
 
 def make(shape=(3, 32, 4, 14, 7), reduced=4, dtype=torch.float32, layout="contiguous", device="cuda", operator=MIXED):
@@ -62,10 +71,10 @@ def assert_same_bits(actual, expected):
 
 @layouts
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_with_tf32_it_is_within_twice_the_error_of_plain_pytorch_with_tf32(case, layout):
+def test_with_tf32_it_is_within_twice_the_error_of_plain_pytorch_with_tf32(backend, case, layout):
     def function(x, weight):
         with float32_precision("high"):
-            return case.operator.on("cuda")(x, weight)
+            return case.operator.on(backend)(x, weight)
 
     assert not what_is_wrong(case, torch.float32, layout, "cuda", function, literal_tf32.factorized_attention)
 
@@ -89,10 +98,10 @@ ON_THE_GPU = {
 @over([pair for pair in PRECISIONS if pair[0] != torch.float64])
 @layouts
 @pytest.mark.parametrize("case", PAPER_SIZES.values(), ids=PAPER_SIZES)
-def test_at_the_papers_sizes_it_is_within_twice_the_error_of_plain_pytorch(case, layout, dtype, products):
+def test_at_the_papers_sizes_it_is_within_twice_the_error_of_plain_pytorch(backend, case, layout, dtype, products):
     def function(x, weight):
         with float32_precision(products):
-            return case.operator.on("cuda")(x, weight)
+            return case.operator.on(backend)(x, weight)
 
     assert not what_is_wrong(case, dtype, layout, "cuda", function, ON_THE_GPU[products])
 
@@ -105,7 +114,7 @@ def test_tf32_is_allowed_where_pytorch_itself_uses_it(precision, setting):  # no
     assert cuda.tf32_allowed() is rounded is SETTINGS[setting]
 
 
-def test_the_backward_pass_does_as_its_forward_did():
+def test_the_backward_pass_does_as_its_forward_did(attend):
     x, weight, grad = make()
     expected = {}
     for products in ("highest", "high"):
@@ -121,7 +130,7 @@ def test_the_backward_pass_does_as_its_forward_did():
 
 
 @layouts
-def test_gradients_pass_gradcheck(layout):
+def test_gradients_pass_gradcheck(attend, layout):
     x, weight, _ = make((2, 4, 3, 3, 2), 2, torch.float64, layout)
     torch.autograd.gradcheck(attend, (x.requires_grad_(), weight.requires_grad_()))
 
@@ -131,35 +140,52 @@ def test_gradients_pass_gradcheck(layout):
 
 @precisions
 @layouts
-def test_both_operators_are_what_their_schemas_and_fakes_say(layout, dtype, products):
+def test_both_operators_are_what_their_schemas_and_fakes_say(backend, layout, dtype, products):
+    forward, backward = choice.OPERATORS[backend]
     x, weight, grad = make((2, 8, 3, 5, 4), 2, dtype, layout)
     options = (*OPTIONS, products == "high")
-    _, maximum, normalizer = torch.ops.strf_cuda.forward(x, weight, *options)
-    torch.library.opcheck(torch.ops.strf_cuda.forward.default, (x, weight, *options))
-    torch.library.opcheck(torch.ops.strf_cuda.backward.default, (grad, x, weight, maximum, normalizer, *options))
+    _, maximum, normalizer = forward(x, weight, *options)
+    torch.library.opcheck(forward, (x, weight, *options))
+    torch.library.opcheck(backward, (grad, x, weight, maximum, normalizer, *options))
 
 
-def test_tensors_on_several_devices_are_refused_with_their_names():
+SEVERAL_DEVICES = {
+    "cuda": (
+        "^weight must be on device cuda:0, as x is",
+        r"^maximum is \[2, 4, 20\] of float32, but it must be .* on device cuda:0",
+    ),
+    "triton": (
+        r"^weight is \[4, 2, 8\] of torch.float32 on cpu, but it must be .* as x is",
+        r"^maximum is \[2, 4, 20\] of torch.float32 on cpu, but it must be \[2, 4, 20\] as the forward operator gave",
+    ),
+}
+
+
+def test_tensors_on_several_devices_are_refused_with_their_names(backend):
+    forward, backward = choice.OPERATORS[backend]
+    about_weight, about_maximum = SEVERAL_DEVICES[backend]
     x, weight, grad = make((2, 8, 3, 5, 4), 2)
-    y, maximum, normalizer = torch.ops.strf_cuda.forward(x, weight, *OPTIONS, False)
-    with pytest.raises(RuntimeError, match="^weight must be on device cuda:0, as x is"):
-        torch.ops.strf_cuda.forward(x, weight.cpu(), *OPTIONS, False)
-    with pytest.raises(RuntimeError, match=r"^maximum is \[2, 4, 20\] of float32, but it must be .* on device cuda:0"):
-        torch.ops.strf_cuda.backward(grad, x, weight, maximum.cpu(), normalizer, *OPTIONS, False)
+    y, maximum, normalizer = forward(x, weight, *OPTIONS, False)
+    with pytest.raises((RuntimeError, InputError), match=about_weight):
+        forward(x, weight.cpu(), *OPTIONS, False)
+    with pytest.raises((RuntimeError, InputError), match=about_maximum):
+        backward(grad, x, weight, maximum.cpu(), normalizer, *OPTIONS, False)
     with pytest.raises(InputError, match="backend cpu takes tensors on the CPU, but x is on cuda:0"):
         factorized_attention(x, weight, MIXED.windows, backend="cpu")
-    assert torch.equal(factorized_attention(x, weight, MIXED.windows, pool=MIXED.kinds), y)
+    if backend == ON_A_GPU[0]:
+        assert torch.equal(factorized_attention(x, weight, MIXED.windows, pool=MIXED.kinds), y)  # by "auto"
 
 
+@pytest.mark.skipif("cuda" not in ON_A_GPU, reason=str(REASONS["cuda"]))
 def test_a_device_that_is_not_there_is_one_sentence_and_harms_nothing():
     assert library.cuda_code_runs(torch.cuda.device_count()).startswith("CUDA says: invalid device ordinal")
     assert library.cuda_code_runs(0) is None
     x, weight, grad = make()
-    assert differentiate(attend, x, weight, grad)[0].isfinite().all()
+    assert differentiate(MIXED.on("cuda"), x, weight, grad)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_gives_the_function_the_type_of_the_region_and_the_leaves_their_own(dtype):
+def test_autocast_gives_the_function_the_type_of_the_region_and_the_leaves_their_own(attend, dtype):
     x, weight, grad = make()
     expected = differentiate(attend, x.to(dtype), weight.to(dtype), grad.to(dtype))
     leaves = x.requires_grad_(), weight.requires_grad_()
@@ -172,20 +198,39 @@ def test_autocast_gives_the_function_the_type_of_the_region_and_the_leaves_their
 
 @layouts
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_a_compiled_unit_is_one_graph_with_the_same_values(mode, layout):
+def test_a_compiled_unit_is_one_graph_with_the_same_values(backend, mode, layout):
     torch.compiler.reset()
-    torch.manual_seed(0)
-    convolution = torch.nn.Conv3d(32, 32, 1)
-    module = torch.nn.Sequential(torch.nn.ReLU(), STRF(32, reduction=8), convolution, torch.nn.ReLU()).cuda()
+    module = _between_convolutions(backend)
     compiled = torch.compile(module, fullgraph=True, mode=mode)
     x, _, grad = make(layout=layout)
     for _ in range(3):  # with "reduce-overhead" the second call is recorded and the third one replayed
         torch.compiler.cudagraph_mark_step_begin()
-        found, expected = (
-            [result.clone() for result in _all_gradients(function, module, x, grad)] for function in (compiled, module)
-        )
-        for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * other.abs().max().item())
+        _assert_same_gradients(compiled, module, x, grad)
+
+
+def test_a_compiled_unit_takes_changing_sizes_with_one_more_graph_and_no_third(backend):
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("inductor")
+    module = _between_convolutions(backend)
+    compiled = torch.compile(module, fullgraph=True, backend=counter)
+    for batch, height in ((3, 14), (5, 9), (2, 20), (7, 11)):
+        x, _, grad = make((batch, 32, 4, height, 7))
+        _assert_same_gradients(compiled, module, x, grad)
+    assert counter.frame_count == 2
+
+
+def _between_convolutions(backend):
+    torch.manual_seed(0)
+    unit = STRF(32, reduction=8, backend=backend)
+    return torch.nn.Sequential(torch.nn.ReLU(), unit, torch.nn.Conv3d(32, 32, 1), torch.nn.ReLU()).cuda()
+
+
+def _assert_same_gradients(compiled, module, x, grad):
+    found, expected = (
+        [result.clone() for result in _all_gradients(function, module, x, grad)] for function in (compiled, module)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * other.abs().max().item())
 
 
 def _all_gradients(function, module, x, grad):
@@ -197,31 +242,31 @@ def _all_gradients(function, module, x, grad):
 # ---- Streams, graphs, devices ---------------------------------------------------------------------------------------
 
 
-def _both_passes(x, weight, grad):
+def _both_passes(attend, x, weight, grad):
     x, weight = x.requires_grad_(), weight.requires_grad_()
     y = attend(x, weight)
     return y.detach(), *torch.autograd.grad(y, (x, weight), grad)
 
 
 @torch.no_grad()
-def _forward_alone(x, weight, grad):
+def _forward_alone(attend, x, weight, grad):
     return (attend(x, weight),)
 
 
 @precisions
 @layouts
 @pytest.mark.parametrize("call", [_forward_alone, _both_passes])
-def test_a_cuda_graph_computes_what_the_calls_would(call, layout, dtype, products):
+def test_a_cuda_graph_computes_what_the_calls_would(attend, call, layout, dtype, products):
     static = [tensor.clone() for tensor in make(dtype=dtype, layout=layout)]
     with float32_precision(products):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            call(*static)
+            call(attend, *static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            results = call(*static)
+            results = call(attend, *static)
         for factor in (1.0, -0.5):
             others = [factor * tensor for tensor in make(dtype=dtype, layout=layout)]
             with torch.no_grad():
@@ -230,10 +275,12 @@ def test_a_cuda_graph_computes_what_the_calls_would(call, layout, dtype, product
             for result in results:
                 result.fill_(float("nan"))
             graph.replay()
-            assert_same_bits(results, call(*others))
+            assert_same_bits(results, call(attend, *others))
 
 
+@pytest.mark.skipif("cuda" not in ON_A_GPU, reason=str(REASONS["cuda"]))
 def test_the_first_call_of_a_process_may_be_the_one_that_is_captured():
+    """By the CUDA kernels, which the driver has loaded with the library; Triton's: see test_gpu_triton.py."""
     script = """
 import torch
 from strf_cuda import factorized_attention
@@ -249,7 +296,7 @@ assert torch.equal(y, factorized_attention(x, weight, [(1, 3, 3)], backend="cuda
     assert done.returncode == 0, done.stderr
 
 
-def test_work_is_put_on_the_current_stream_and_not_waited_for():
+def test_work_is_put_on_the_current_stream_and_not_waited_for(attend):
     x, weight, grad = make()
     expected = differentiate(attend, x, weight, grad)
     late, stream, done = torch.zeros_like(x), torch.cuda.Stream(), torch.cuda.Event()
@@ -266,7 +313,7 @@ def test_work_is_put_on_the_current_stream_and_not_waited_for():
     assert_same_bits(found, expected)
 
 
-def test_calls_on_two_streams_do_not_meet():
+def test_calls_on_two_streams_do_not_meet(attend):
     problems = [make(), make((2, 16, 3, 11, 13), 2)]
     expected = [differentiate(attend, *problem) for problem in problems]
     streams = [torch.cuda.Stream() for _ in problems]
@@ -283,7 +330,7 @@ def test_calls_on_two_streams_do_not_meet():
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second CUDA device")
-def test_tensors_on_another_device_than_the_current_one():
+def test_tensors_on_another_device_than_the_current_one(attend):
     expected = differentiate(attend, *make())
     x, weight, grad = make(device="cuda:1")
     found = differentiate(attend, x, weight, grad)
@@ -297,17 +344,17 @@ def test_tensors_on_another_device_than_the_current_one():
 
 @precisions
 @pytest.mark.parametrize("case", PAPER_SIZES.values(), ids=PAPER_SIZES)
-def test_a_hundred_calls_give_the_same_bits(case, dtype, products):
+def test_a_hundred_calls_give_the_same_bits(backend, case, dtype, products):
     x, weight, grad = (tensor.cuda() for tensor in case.inputs(dtype))
     with float32_precision(products):
-        first = differentiate(case.operator.on("cuda"), x, weight, grad)
+        first = differentiate(case.operator.on(backend), x, weight, grad)
         for _ in range(100):
-            assert_same_bits(differentiate(case.operator.on("cuda"), x, weight, grad), first)
+            assert_same_bits(differentiate(case.operator.on(backend), x, weight, grad), first)
 
 
 @precisions
 @layouts
-def test_nan_stays_in_its_sample_in_every_type(layout, dtype, products):
+def test_nan_stays_in_its_sample_in_every_type(attend, layout, dtype, products):
     x, weight, grad = make(dtype=dtype, layout=layout)
     with float32_precision(products):
         clean = differentiate(attend, x, weight, grad)
@@ -318,7 +365,7 @@ def test_nan_stays_in_its_sample_in_every_type(layout, dtype, products):
 
 
 @layouts
-def test_more_samples_than_a_grid_has_rows(layout):
+def test_more_samples_than_a_grid_has_rows(attend, layout):
     """70,000 is more than the y and z of a grid reach."""
     small = make((7, 8, 2, 3, 2), 2, torch.float64, layout)
     x, grad = (tensor.repeat(10_000, 1, 1, 1, 1) for tensor in (small[0], small[2]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from comparison import BACKENDS, Case, Operator, assert_layout_of, device, differentiate
+from comparison import BACKENDS, Case, Operator, assert_layout_of, device, differentiate, on_every_backend
 from oracle_gradients import first_of_the_largest
 from strf_cuda import InputError, factorized_attention
 from tolerance import assert_equal_up_to_rounding
@@ -25,9 +25,7 @@ def make(backend, shape=(3, 12, 3, 5, 4), reduced=3, operator=OPERATOR, dtype=to
     return x.contiguous(memory_format=LAYOUTS[layout]), weight, grad.contiguous(memory_format=LAYOUTS[layout])
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@on_every_backend(dtype=TYPES, layout=list(LAYOUTS))
 def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient_of_the_weight(backend, layout, dtype):
     x, weight, grad = make(backend, dtype=dtype, layout=layout)
     y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x[:0], weight, grad[:0])
@@ -36,9 +34,7 @@ def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient_of_the_weight(
     assert torch.equal(grad_weight, torch.zeros_like(weight))
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("frames", [1, 4])
-@pytest.mark.parametrize("backend", BACKENDS)
+@on_every_backend(dtype=TYPES, frames=(1, 4))
 def test_one_position_is_returned_once_by_every_path(backend, frames, dtype):
     x, weight, grad = make(backend, shape=(2, 12, frames, 1, 1), dtype=dtype)
     y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x, weight, grad)
@@ -46,11 +42,12 @@ def test_one_position_is_returned_once_by_every_path(backend, frames, dtype):
     assert torch.equal(grad_weight, torch.zeros_like(weight))
 
 
-@pytest.mark.parametrize("windows", [WINDOWS, ((3, 1, 1),), ((1, 3, 3),)], ids=str)
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("where", ["x", "grad"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@on_every_backend(
+    windows=(WINDOWS, ((3, 1, 1),), ((1, 3, 3),)),
+    bad=(math.nan, math.inf, -math.inf),
+    where=("x", "grad"),
+    layout=list(LAYOUTS),
+)
 def test_nan_and_infinity_stay_in_their_sample_and_do_not_vanish_in_it(backend, layout, where, bad, windows):
     operator = Operator(windows, KINDS[: len(windows)] if len(windows) > 1 else ("max",))
     x, weight, grad = make(backend, operator=operator, layout=layout)
@@ -123,26 +120,23 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(
-    ("which", "change"),
-    [
-        *((which, change) for which in (0, 2) for change in CLIPS.values()),
-        *((1, change) for change in WEIGHTS.values()),
-    ],
-    ids=[*(f"{which} {name}" for which in ("x", "grad") for name in CLIPS), *(f"weight {name}" for name in WEIGHTS)],
-)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_values_count_and_not_where_they_lie(backend, layout, which, change, dtype):
+MOVED = {
+    **{f"{name} {how}": (which, move) for which, name in ((0, "x"), (2, "grad")) for how, move in CLIPS.items()},
+    **{f"weight {how}": (1, move) for how, move in WEIGHTS.items()},
+}
+
+
+@on_every_backend(moved=MOVED, dtype=(torch.float64, torch.bfloat16), layout=list(LAYOUTS))
+def test_values_count_and_not_where_they_lie(backend, moved, dtype, layout):
+    which, change = moved
     inputs = make(backend, dtype=dtype, layout=layout)
     expected = differentiate(OPERATOR.on(backend), *inputs)
-    moved = list(inputs)
-    moved[which] = change(inputs[which])
-    assert torch.equal(moved[which], inputs[which])
-    actual = differentiate(OPERATOR.on(backend), *moved)
+    others = list(inputs)
+    others[which] = change(inputs[which])
+    assert torch.equal(others[which], inputs[which])
+    actual = differentiate(OPERATOR.on(backend), *others)
     assert_equal_up_to_rounding(actual, expected)
-    assert_layout_of(moved[0], *actual[:2])
+    assert_layout_of(others[0], *actual[:2])
 
 
 @pytest.mark.parametrize("dim", range(5))
@@ -230,10 +224,7 @@ def test_no_channels_frames_or_positions_are_refused(backend, dim):
         factorized_attention(x, x.new_zeros(4, 2, shape[1]), WINDOWS, backend=backend)
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("window", [(3, 1, 1), (1, 3, 1), (1, 1, 3), (1, 3, 3), (3, 3, 3)], ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@on_every_backend(window=((3, 1, 1), (1, 3, 1), (1, 1, 3), (1, 3, 3), (3, 3, 3)), dtype=TYPES, layout=list(LAYOUTS))
 def test_ties_of_the_maximum_give_their_gradient_to_the_first(backend, layout, window, dtype):
     """Also those that are ties only after R was rounded to the type: its second channel is below half a unit."""
     operator = Operator((window,), ("max",))

@@ -7,21 +7,17 @@ import threading
 import pytest
 import torch
 
-from comparison import BACKENDS, Case, Operator, device, differentiate, number_of_threads
+from comparison import FAST, Case, Operator, device, differentiate, number_of_threads, on_every_backend
 from tolerance import assert_equal_up_to_rounding
 
 OPERATOR = Operator(((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), ("max", "avg", "avg", "max"))
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 TYPES = (torch.float64, torch.float32)
 SHAPES = {"1x12x3x14x7": (1, 12, 3, 14, 7), "3x20x2x11x13": (3, 20, 2, 11, 13), "2x7x2x24x11": (2, 7, 2, 24, 11)}
+POISONED = ((3, 20, 2, 11, 13), (3, 7, 3, 3, 5), (3, 4, 2, 1, 1))
 
 
-# Only the native CPU kernels share their work out among threads themselves.
-BACKENDS_AND_THREADS = [
-    pytest.param(backend.id, threads, marks=backend.marks, id=f"{backend.id}-{threads}")
-    for backend in BACKENDS
-    for threads in ((1, 2) if backend.id == "cpu" else (1,))
-]
+THREADS = {"cpu": (1, 2)}  # only the native CPU kernels share their work out among threads themselves
 OPERATORS = {"four paths": OPERATOR, "identity": Operator(((1, 1, 1),), ("max",))}
 
 
@@ -35,18 +31,16 @@ def assert_same_bits(actual, expected):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("backend", "threads"), BACKENDS_AND_THREADS)
-def test_a_second_call_gives_the_same_bits(backend, layout, dtype, shape, threads):
+@on_every_backend(shape=SHAPES, dtype=TYPES, layout=list(LAYOUTS))
+def test_a_second_call_gives_the_same_bits(backend, shape, dtype, layout):
     x, weight, grad = make(backend, shape, dtype, layout)
-    with number_of_threads(threads):
-        first = differentiate(OPERATOR.on(backend), x, weight, grad)
-        for elsewhere in range(1, 4):  # so that results and workspace come to lie in other places
-            held = [x.new_empty(elsewhere * 4099) for _ in range(elsewhere)]
-            assert_same_bits(differentiate(OPERATOR.on(backend), x.clone(), weight, grad), first)
-            del held
+    for threads in THREADS.get(backend, (1,)):
+        with number_of_threads(threads):
+            first = differentiate(OPERATOR.on(backend), x, weight, grad)
+            for elsewhere in range(1, 4):  # so that results and workspace come to lie in other places
+                held = [x.new_empty(elsewhere * 4099) for _ in range(elsewhere)]
+                assert_same_bits(differentiate(OPERATOR.on(backend), x.clone(), weight, grad), first)
+                del held
 
 
 @contextlib.contextmanager
@@ -61,40 +55,38 @@ def poisoned_memory():
         torch.use_deterministic_algorithms(before)
 
 
-@pytest.mark.parametrize("batch", [0, 1, 3])
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("backend", "threads"), BACKENDS_AND_THREADS)
-def test_what_uninitialised_memory_holds_does_not_show(backend, layout, dtype, threads, batch):
-    for shape in ((3, 20, 2, 11, 13), (3, 7, 3, 3, 5), (3, 4, 2, 1, 1)):
-        x, weight, grad = make(backend, shape, dtype, layout)
-        inputs = x[:batch], weight, grad[:batch]
+@on_every_backend(shape=POISONED, batch=(0, 1, 3), dtype=TYPES, layout=list(LAYOUTS))
+def test_what_uninitialised_memory_holds_does_not_show(backend, shape, batch, dtype, layout):
+    x, weight, grad = make(backend, shape, dtype, layout)
+    inputs = x[:batch], weight, grad[:batch]
+    for threads in THREADS.get(backend, (1,)):
         with number_of_threads(threads):
             expected = differentiate(OPERATOR.on(backend), *inputs)
             with poisoned_memory():
                 assert_same_bits(differentiate(OPERATOR.on(backend), *inputs), expected)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("backend", "threads"), BACKENDS_AND_THREADS)
-def test_a_sample_does_not_depend_on_the_others_of_its_batch(backend, layout, threads):
+@on_every_backend(layout=list(LAYOUTS))
+def test_a_sample_does_not_depend_on_the_others_of_its_batch(backend, layout):
     x, weight, grad = make(backend, (5, 12, 2, 9, 9), torch.float64, layout)
-    with number_of_threads(threads):
-        y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x, weight, grad)
-        alone = [
-            differentiate(OPERATOR.on(backend), *part)
-            for part in zip(x.split(1), [weight] * 5, grad.split(1), strict=True)
-        ]
-    assert_equal_up_to_rounding((y, grad_x), [torch.cat([result[i] for result in alone]) for i in range(2)])
-    assert_equal_up_to_rounding([grad_weight], [sum(result[2] for result in alone)])
+    for threads in THREADS.get(backend, (1,)):
+        with number_of_threads(threads):
+            y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x, weight, grad)
+            alone = [
+                differentiate(OPERATOR.on(backend), *part)
+                for part in zip(x.split(1), [weight] * 5, grad.split(1), strict=True)
+            ]
+        assert_equal_up_to_rounding((y, grad_x), [torch.cat([result[i] for result in alone]) for i in range(2)])
+        assert_equal_up_to_rounding([grad_weight], [sum(result[2] for result in alone)])
 
 
-@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
-@pytest.mark.parametrize("shape", [(3, 12, 3, 5, 4), (2, 12, 1, 1, 1)], ids=str)
-@pytest.mark.parametrize("dtype", [*TYPES, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_inputs_are_left_as_they_are_and_results_are_tensors_of_their_own(backend, layout, dtype, shape, operator):
+@on_every_backend(
+    operator=OPERATORS,
+    shape=((3, 12, 3, 5, 4), (2, 12, 1, 1, 1)),
+    dtype=(*TYPES, torch.bfloat16),
+    layout=list(LAYOUTS),
+)
+def test_inputs_are_left_as_they_are_and_results_are_tensors_of_their_own(backend, operator, shape, dtype, layout):
     inputs = make(backend, shape, dtype, layout, operator)
     before = [tensor.clone() for tensor in inputs]
     results = differentiate(operator.on(backend), *inputs)
@@ -104,7 +96,7 @@ def test_inputs_are_left_as_they_are_and_results_are_tensors_of_their_own(backen
     assert len(storages) == 6
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FAST)  # the interpreter is one for all threads
 def test_calls_from_two_threads_at_once_do_not_meet(backend):
     problems = [make(backend, (2, 12, 2, 9, 9)), make(backend, (3, 20, 1, 5, 13))]
     together = threading.Barrier(2)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comparison import BACKENDS, NAMES, Operator, assert_layout_of, device, differentiate
+from comparison import FAST, INTERPRETED, NAMES, Operator, assert_layout_of, device, differentiate
 from oracle_gradients import gradients
 
 # Rounding errors are a few units in the last place of a sum's largest terms, times the logits, which reach some tens.
@@ -25,10 +25,11 @@ class Drawn:
 
 
 @st.composite
-def problems(draw):
+def problems(draw, sizes=(1, 3, 5, 7)):
+    """`sizes` are those of windows, in frames, height and width."""
     shape = tuple(draw(st.integers(1, largest)) for largest in (3, 9, 5, 9, 12))
     reduced, paths = draw(st.integers(1, 3)), draw(st.integers(1, 4))
-    size = st.sampled_from((1, 3, 5, 7))
+    size = st.sampled_from(sizes)
     windows = tuple(draw(st.tuples(size, size, size)) for _ in range(paths))
     kinds = tuple(draw(st.sampled_from(("max", "avg"))) for _ in range(paths))
     temperature = draw(st.one_of(st.sampled_from((4.0, 0.0, -2.0)), st.floats(-8, 8)))
@@ -40,16 +41,27 @@ def problems(draw):
     return Drawn(Operator(windows, kinds, temperature), x, weight, grad, draw(st.booleans()))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@settings(
-    max_examples=80,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
-)
-@given(drawn=problems())
+def _drawing(examples: int, drawn):
+    suppressed = [HealthCheck.too_slow, HealthCheck.differing_executors]
+    chosen = settings(
+        max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=suppressed
+    )
+    return lambda test: chosen(given(drawn=drawn)(test))
+
+
+@pytest.mark.parametrize("backend", FAST)
+@_drawing(80, problems())
 def test_any_shape_gives_what_plain_loops_give(backend, drawn):
+    compare(backend, drawn)
+
+
+@pytest.mark.parametrize("backend", INTERPRETED)
+@_drawing(12, problems(sizes=(1, 3)))
+def test_any_shape_gives_what_plain_loops_give_in_the_interpreter(backend, drawn):
+    compare(backend, drawn)
+
+
+def compare(backend, drawn):
     memory_format = torch.channels_last_3d if drawn.channels_last else torch.contiguous_format
     x, grad = (
         torch.from_numpy(array).to(device(backend)).contiguous(memory_format=memory_format)

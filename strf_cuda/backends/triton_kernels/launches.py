@@ -177,7 +177,7 @@ class Launches:
         block = self.blocks("weight_gradient")
         tiles = cdiv(self.Q, block["BLOCK_Q"]) * cdiv(self.C, block["BLOCK_C"])
         frames = self.B * self.T
-        frames_of_part = cdiv(frames, max(1, WEIGHT_PROGRAMS // tiles))
+        frames_of_part = max(1, cdiv(frames, max(1, WEIGHT_PROGRAMS // tiles)))
         parts = self.empty(cdiv(frames, frames_of_part), self.Q, self.C, dtype=self.wide)
         launch(
             products.weight_gradient, len(parts) * tiles, self.x, reduced_grad, parts,
@@ -205,4 +205,7 @@ def strides(tensor: Tensor) -> tuple[int, int, int, int]:
 
 
 def launch(kernel, programs: int, *arguments, **options) -> None:
-    kernel[(programs,)](*arguments, **options)
+    if torch.version.hip is not None:
+        options.pop("maxnreg", None)  # of NVIDIA's compiler
+    if programs:
+        kernel[(programs,)](*arguments, **options)
