@@ -68,7 +68,7 @@ class Launches:
         pooled_grad = self.empty(self.B, self.P, self.N, self.e_row, dtype=self.wide)
         for first, count in self.groups(2):
             mask_grads = self.multiply_transposed(grad, first, count)
-            averages = self.mask_averages(pooled, maximum, normalizer, mask_grads[1], first)
+            averages = self.mask_averages(pooled, maximum, mask_grads[1], first)
             self.pooled_gradient(pooled, maximum, normalizer, mask_grads, averages, pooled_grad, first)
         reduced_grad = self.pool_gradient(pooled_grad, largest)
         for first, count in self.groups(1):
@@ -144,12 +144,12 @@ class Launches:
         )  # fmt: skip
         return mask_grad, turned
 
-    def mask_averages(self, pooled, maximum, normalizer, mask_grad_turned, first) -> Tensor:
+    def mask_averages(self, pooled, maximum, mask_grad_turned, first) -> Tensor:
         averages = self.empty(len(mask_grad_turned), self.P, self.N, dtype=self.wide)
         block = self.blocks("mask_averages")
         launch(
             masks.mask_averages, len(averages) * self.P * cdiv(self.N, block["BLOCK_J"]),
-            pooled, maximum, normalizer, mask_grad_turned, averages, first, self.scale,
+            pooled, maximum, mask_grad_turned, averages, first, self.scale,
             self.N, self.n_row, self.e_row, self.P, **block, **self.logits,
         )  # fmt: skip
         return averages

@@ -128,11 +128,15 @@ def masks_of_statistics(
 
 @triton.jit(do_not_specialize=["first_sample"])
 def mask_averages(
-    pooled, maximum, normalizer, mask_grad_turned, averages, first_sample, scale, N, N_ROW, E, P,
+    pooled, maximum, mask_grad_turned, averages, first_sample, scale, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
     SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """delta_k[j] = sum over i of P_k[i, j] dM[i, j], [samples, P, N], from dM transposed."""
+    """delta_k[j] = sum over i of P_k[i, j] dM[i, j], [samples, P, N], from dM transposed.
+
+    The columns of P_k are normalised anew: the forward pass may have summed S in other blocks, by other instructions,
+    but the columns of dS must add up to 0.
+    """
     tiles = tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
     j = program % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
@@ -142,13 +146,15 @@ def mask_averages(
     mask_grad_turned += own_path // P * N * N_ROW
     largest = tl.load(maximum + path * N + j, j < N, other=0.0)
     total = tl.zeros((BLOCK_J,), SUM)
+    weights = tl.zeros((BLOCK_J,), SUM)
     for first in range(0, N, BLOCK_I):
         i = first + tl.arange(0, BLOCK_I)
         s = _products(pooled, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM)
         gradient = load_tile(mask_grad_turned, j, N, N_ROW, i, N, 1).to(SUM)
-        total += tl.sum(tl.where(i < N, tl.exp2((s - largest[:, None]) * scale) * gradient, 0.0), 1)
-    total *= tl.load(normalizer + path * N + j, j < N, other=0.0)
-    tl.store(averages + own_path * N + j, total, j < N)
+        powers = tl.where(i < N, tl.exp2((s - largest[:, None]) * scale), 0.0)
+        total += tl.sum(powers * gradient, 1)
+        weights += tl.sum(powers, 1)
+    tl.store(averages + own_path * N + j, total / weights, j < N)
 
 
 @triton.jit(do_not_specialize=["first_sample"])
