@@ -1,18 +1,19 @@
 """Which block sizes, warps and stages each Triton kernel is launched with: a fixed table by arithmetic and size.
 
-The blocks follow from sizes alone, so that a problem gives the same bits on every run. All of them fit into the 99 KB of
-shared memory that small NVIDIA GPUs give a block, and into the 64 KB of AMD's; nothing is spilled.
+The blocks follow from sizes alone, so that a problem gives the same bits on every run. All of them fit into the 99 KB
+of shared memory that small NVIDIA GPUs give a block, and into the 64 KB of AMD's; nothing is spilled.
 """
 
 from typing import NamedTuple
 
 import triton
 
-ONE_PASS = 512  # positions up to which a block makes a mask's rows in one pass
-
 
 class Sizes(NamedTuple):
-    """Sizes of a problem, see the kernels, and its arithmetic: "half", "tf32", "float32" or "float64"."""
+    """Sizes of a problem, see the kernels.
+
+    arithmetic: "half", "split" (half types with averages in two parts), "tf32", "float32" or "float64".
+    """
 
     arithmetic: str
     C: int
@@ -21,104 +22,155 @@ class Sizes(NamedTuple):
     E: int
 
 
+class Row(NamedTuple):
+    """A kernel's largest blocks in the order of `_NAMES`, warps and stages.
+
+    maxnreg is for NVIDIA's assembler, which otherwise likes to spill a few registers to fit one more block into a
+    multiprocessor.
+    """
+
+    blocks: tuple[int, ...]
+    warps: int
+    stages: int
+    maxnreg: int | None = None
+
+
 # What is used instead of the table for these kernels and sizes, from a measurement on the GPU at hand.
 TUNED: dict[tuple[str, Sizes], dict[str, int]] = {}
 
+ONE_PASS = 512  # positions up to which a block makes a mask's rows in one pass
+_ONE_PASS_FLOAT64 = 128
+_BLOCK_E = {"half": 64, "split": 64, "tf32": 32, "float32": 32, "float64": 16}
+_NAMES = {
+    "reduce_channels": ("BLOCK_N", "BLOCK_Q", "BLOCK_C"),
+    "pool": ("BLOCK",),
+    "masks_and_statistics": ("BLOCK_J",),
+    "statistics": ("BLOCK_J", "BLOCK_I"),
+    "masks_of_statistics": ("BLOCK_J", "BLOCK_I"),
+    "multiply": ("BLOCK_N", "BLOCK_C", "BLOCK_K", "BLOCK_Q"),
+    "multiply_transposed": ("BLOCK_I", "BLOCK_J", "BLOCK_C"),
+    "mask_averages": ("BLOCK_J", "BLOCK_I"),
+    "pooled_gradient": ("BLOCK_J", "BLOCK_I", "BLOCK_OUT"),
+    "pool_gradient": ("BLOCK",),
+    "weight_gradient": ("BLOCK_Q", "BLOCK_C", "BLOCK_N"),
+}
+# Blocks that are made smaller where a size is.
+_COVERING = {
+    "reduce_channels": {"BLOCK_Q": "Q"},
+    "multiply": {"BLOCK_N": "N", "BLOCK_C": "C", "BLOCK_Q": "Q"},
+    "multiply_transposed": {"BLOCK_I": "N", "BLOCK_J": "N"},
+    "pooled_gradient": {"BLOCK_OUT": "E"},
+    "weight_gradient": {"BLOCK_Q": "Q", "BLOCK_C": "C"},
+}
+# "split" has the rows of "half" where there is none for it.
+_TABLE = {
+    "reduce_channels": {
+        "half": Row((64, 64, 32), 4, 3),
+        "tf32": Row((64, 64, 32), 8, 2),
+        "float32": Row((64, 64, 16), 4, 2),
+        "float64": Row((64, 32, 16), 8, 2, 255),
+    },
+    "pool": {
+        "half": Row((1024,), 8, 1, 128),
+        "tf32": Row((1024,), 8, 1, 128),
+        "float32": Row((1024,), 8, 1, 128),
+        "float64": Row((512,), 8, 1),
+    },
+    "masks_and_statistics": {
+        "half": Row((16,), 8, 1, 168),
+        "split": Row((16,), 8, 1, 255),
+        "tf32": Row((16,), 16, 1, 128),
+        "float32": Row((16,), 8, 1, 255),
+        "float64": Row((16,), 8, 1, 255),
+    },
+    "statistics": {
+        "half": Row((64, 64), 4, 2),
+        "split": Row((64, 32), 4, 2, 255),
+        "tf32": Row((64, 64), 8, 2, 255),
+        "float32": Row((32, 32), 4, 2),
+        "float64": Row((32, 32), 8, 2, 255),
+    },
+    "masks_of_statistics": {
+        "half": Row((64, 64), 4, 2),
+        "split": Row((64, 32), 4, 2, 255),
+        "tf32": Row((64, 32), 4, 2, 255),
+        "float32": Row((64, 64), 8, 2),
+        "float64": Row((32, 32), 8, 2),
+    },
+    "multiply": {
+        "half": Row((128, 128, 64, 32), 8, 3),
+        "tf32": Row((128, 128, 32, 32), 8, 3),
+        "float32": Row((64, 64, 16, 16), 8, 3, 128),
+        "float64": Row((64, 64, 16, 16), 8, 3),
+    },
+    "multiply_transposed": {
+        "half": Row((128, 128, 64), 8, 3, 255),
+        "tf32": Row((128, 128, 32), 8, 3),
+        "float32": Row((64, 64, 16), 8, 1),
+        "float64": Row((64, 64, 16), 8, 1),
+    },
+    "mask_averages": {
+        "half": Row((64, 64), 4, 2),
+        "split": Row((64, 32), 4, 2),
+        "tf32": Row((64, 32), 4, 2, 255),
+        "float32": Row((32, 32), 4, 2),
+        "float64": Row((32, 32), 8, 2, 255),
+    },
+    "pooled_gradient": {
+        "half": Row((64, 64, 64), 4, 2),
+        "split": Row((64, 32, 64), 8, 2, 255),
+        "tf32": Row((64, 32, 64), 8, 2),
+        "float32": Row((32, 32, 64), 8, 2),
+        "float64": Row((32, 32, 16), 8, 1, 255),
+    },
+    "pool_gradient": {
+        "half": Row((1024,), 8, 1),
+        "tf32": Row((1024,), 8, 1),
+        "float32": Row((1024,), 8, 1),
+        "float64": Row((1024,), 8, 1),
+    },
+    "weight_gradient": {
+        "half": Row((64, 64, 64), 4, 3),
+        "tf32": Row((64, 64, 32), 4, 3, 255),
+        "float32": Row((64, 64, 16), 8, 2),
+        "float64": Row((32, 32, 16), 4, 3),
+    },
+}
+# Of few positions a product for each sample has few tiles: smaller ones occupy more of the GPU.
+_FEW_POSITIONS = 128
+_FEW = {"half": Row((64, 64, 64), 4, 3, 255), "tf32": Row((64, 64, 32), 4, 3)}
+
 
 def blocks_for(kernel: str, sizes: Sizes) -> dict[str, int]:
-    """The block sizes, num_warps and num_stages of a kernel."""
-    return TUNED.get((kernel, sizes)) or _TABLE[kernel](sizes)
+    """The block sizes, num_warps, num_stages, and perhaps maxnreg, of a kernel."""
+    if (tuned := TUNED.get((kernel, sizes))) is not None:
+        return tuned
+    arithmetic = sizes.arithmetic if sizes.arithmetic in _TABLE[kernel] else "half"
+    row = _TABLE[kernel][arithmetic]
+    if kernel == "multiply_transposed" and sizes.N <= _FEW_POSITIONS:
+        row = _FEW.get(arithmetic, row)
+    chosen = dict(zip(_NAMES[kernel], row.blocks, strict=True))
+    for name, size in _COVERING.get(kernel, {}).items():
+        chosen[name] = covering(getattr(sizes, size), chosen[name])
+    if "BLOCK_J" in chosen and kernel != "multiply_transposed":
+        chosen["BLOCK_E"] = block_e(sizes)
+    if kernel == "masks_and_statistics":
+        chosen["BLOCK_I"] = covering(sizes.N, ONE_PASS)
+    chosen |= {"num_warps": row.warps, "num_stages": row.stages}
+    return chosen if row.maxnreg is None else {**chosen, "maxnreg": row.maxnreg}
+
+
+def one_pass(sizes: Sizes) -> bool:
+    """Whether the forward pass makes masks and their statistics in one pass."""
+    most = _ONE_PASS_FLOAT64 if sizes.arithmetic == "float64" else ONE_PASS
+    return sizes.N <= most
 
 
 def block_e(sizes: Sizes) -> int:
     """How many of T's rows are contracted at a time."""
-    return covering(sizes.E, 64 if sizes.arithmetic == "half" else 32)
+    return covering(sizes.E, _BLOCK_E[sizes.arithmetic])
 
 
 def covering(length: int, most: int) -> int:
     """The smallest block that covers `length`, a power of 2 from 16 to `most`."""
     return min(max(16, triton.next_power_of_2(length)), most)
-
-
-def _by_arithmetic(sizes: Sizes, half, tf32, float32, float64):
-    return {"half": half, "tf32": tf32, "float32": float32, "float64": float64}[sizes.arithmetic]
-
-
-def _reduce_channels(sizes):
-    block = _by_arithmetic(sizes, 64, 32, 32, 16)
-    return dict(BLOCK_N=64, BLOCK_Q=covering(sizes.Q, 64), BLOCK_C=block, num_warps=4, num_stages=3)
-
-
-def _multiply(sizes):
-    side = _by_arithmetic(sizes, 128, 128, 64, 64)
-    return dict(
-        BLOCK_N=covering(sizes.N, side),
-        BLOCK_C=covering(sizes.C, side),
-        BLOCK_K=_by_arithmetic(sizes, 64, 32, 32, 16),
-        BLOCK_Q=covering(sizes.Q, _by_arithmetic(sizes, 32, 32, 32, 16)),
-        num_warps=8 if side == 128 else 4,
-        num_stages=3,
-    )
-
-
-def _multiply_transposed(sizes):
-    side = 64 if sizes.N <= 128 else _by_arithmetic(sizes, 128, 128, 64, 64)
-    return dict(
-        BLOCK_I=covering(sizes.N, side),
-        BLOCK_J=covering(sizes.N, side),
-        BLOCK_C=_by_arithmetic(sizes, 64, 32, 32, 16),
-        num_warps=8 if side == 128 else 4,
-        num_stages=3,
-    )
-
-
-def _weight_gradient(sizes):
-    return dict(
-        BLOCK_Q=covering(sizes.Q, 64),
-        BLOCK_C=covering(sizes.C, 64),
-        BLOCK_N=_by_arithmetic(sizes, 64, 32, 32, 16),
-        num_warps=4,
-        num_stages=3,
-    )
-
-
-def _masks_and_statistics(sizes):
-    covered = covering(sizes.N, ONE_PASS)
-    return dict(BLOCK_J=16, BLOCK_I=covered, BLOCK_E=block_e(sizes), num_warps=8, num_stages=1)
-
-
-def _strips(sizes):
-    side = _by_arithmetic(sizes, 64, 64, 64, 32)
-    warps = _by_arithmetic(sizes, 4, 8, 8, 4)
-    return dict(BLOCK_J=side, BLOCK_I=side, BLOCK_E=block_e(sizes), num_warps=warps, num_stages=2)
-
-
-def _pooled_gradient(sizes):
-    side = _by_arithmetic(sizes, 64, 64, 64, 32)
-    return dict(
-        BLOCK_J=side,
-        BLOCK_I=side,
-        BLOCK_E=block_e(sizes),
-        BLOCK_OUT=covering(sizes.E, 64),
-        num_warps=_by_arithmetic(sizes, 4, 8, 8, 4),
-        num_stages=2,
-    )
-
-
-def _pool(sizes):
-    return dict(BLOCK=1024, num_warps=8, num_stages=1)
-
-
-_TABLE = {
-    "reduce_channels": _reduce_channels,
-    "pool": _pool,
-    "masks_and_statistics": _masks_and_statistics,
-    "statistics": _strips,
-    "masks_of_statistics": _strips,
-    "multiply": _multiply,
-    "multiply_transposed": _multiply_transposed,
-    "mask_averages": _strips,
-    "pooled_gradient": _pooled_gradient,
-    "pool_gradient": _pool,
-    "weight_gradient": _weight_gradient,
-}

@@ -29,14 +29,15 @@ class Launches:
         self.N, self.Q, self.E = self.H * self.W, self.P * self.reduced, self.reduced * self.T
         self.temperature, self.scale = temperature, abs(temperature) / math.log(2)
         half = x.dtype.itemsize == 2
-        arithmetic = "half" if half else {4: "tf32" if tf32 else "float32", 8: "float64"}[x.dtype.itemsize]
+        split = half and any(kinds)
+        arithmetic = {2: "split" if split else "half", 4: "tf32" if tf32 else "float32", 8: "float64"}[x.dtype.itemsize]
         self.sizes = blocks.Sizes(arithmetic, self.C, self.N, self.Q, self.E)
         self.wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         self.numbers = dict(
             PRECISION="tf32" if arithmetic == "tf32" else "ieee",
             SUM=tl.float64 if x.dtype == torch.float64 else tl.float32,
         )
-        self.logits = dict(self.numbers, SPLIT=2 if half and any(kinds) else 1, NEGATIVE=temperature < 0)
+        self.logits = dict(self.numbers, SPLIT=2 if split else 1, NEGATIVE=temperature < 0)
         self.halves = 2 if half or arithmetic == "tf32" else 1
         self.e_row = cdiv(self.E, blocks.block_e(self.sizes)) * blocks.block_e(self.sizes)
         self.n_row = cdiv(self.N, FILL) * FILL
@@ -49,7 +50,7 @@ class Launches:
         y = torch.empty_like(self.x)
         pooled, _ = self.pool(self.reduce_channels(), keep=False)
         maximum, normalizer = (self.empty(self.B, self.P, self.N, dtype=self.wide) for _ in range(2))
-        one_pass = self.N <= blocks.ONE_PASS
+        one_pass = blocks.one_pass(self.sizes)
         if not one_pass:
             self.statistics(pooled, maximum, normalizer)
         for first, count in self.groups(1):
