@@ -163,7 +163,7 @@ def blocks_for(kernel: str, sizes: Sizes) -> dict[str, int]:
 def one_pass(sizes: Sizes) -> bool:
     """Whether the forward pass makes masks and their statistics in one pass."""
     most = _ONE_PASS_FLOAT64 if sizes.arithmetic == "float64" else ONE_PASS
-    return sizes.N <= most
+    return most >= sizes.N
 
 
 def block_e(sizes: Sizes) -> int:
