@@ -65,7 +65,7 @@ _COVERING = {
 # "split" has the rows of "half" where there is none for it.
 _TABLE = {
     "reduce_channels": {
-        "half": Row((64, 64, 32), 4, 3),
+        "half": Row((64, 64, 32), 4, 3, 168),
         "tf32": Row((64, 64, 32), 8, 2),
         "float32": Row((64, 64, 16), 4, 2),
         "float64": Row((64, 32, 16), 8, 2, 255),
@@ -132,7 +132,7 @@ _TABLE = {
     "weight_gradient": {
         "half": Row((64, 64, 64), 4, 3),
         "tf32": Row((64, 64, 32), 4, 3, 255),
-        "float32": Row((64, 64, 16), 8, 2),
+        "float32": Row((64, 64, 16), 8, 2, 128),
         "float64": Row((32, 32, 16), 4, 3),
     },
 }
