@@ -50,7 +50,7 @@ def factorized_attention(
         InputError: shapes, types or devices that do not fit, an even or non-positive window, an unknown pool or
             backend, or a backend that is not usable here or does not take x.
     """
-    pools, pool_kinds = _check(x, weight, pools, pool, temperature)
+    pools, pool_kinds = check_arguments(x, weight, pools, pool, temperature)
     device_type = x.device.type
     autocast = device_type != "meta" and torch.is_autocast_enabled(device_type)
     if autocast and x.dtype != torch.float64:
@@ -60,14 +60,22 @@ def factorized_attention(
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
     operators = choice.operators(backend, x, weight)
     if operators is not None:
-        windows = [size for window in pools for size in window]
-        kinds = [native.KINDS[kind] for kind in pool_kinds]
-        tf32 = device_type == "cuda" and x.dtype == torch.float32 and cuda.tf32_allowed()
-        return native.attention(operators, x, weight, windows, kinds, float(temperature), tf32)
+        options = operator_options(x, pools, pool_kinds, temperature)
+        return native.attention(operators, x, weight, *options)
     if not autocast:
         return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
     with torch.autocast(device_type, enabled=False):
         return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
+
+
+def operator_options(
+    x: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
+) -> tuple[list[int], list[int], float, bool]:
+    """windows, kinds, temperature and tf32, as the operators' schemas have them."""
+    windows = [size for window in pools for size in window]
+    kinds = [native.KINDS[kind] for kind in pool_kinds]
+    tf32 = x.device.type == "cuda" and x.dtype == torch.float32 and cuda.tf32_allowed()
+    return windows, kinds, float(temperature), tf32
 
 
 def check_pool(pool: Sequence[int]) -> Pool:
@@ -85,7 +93,8 @@ def check_pool_kind(kind: str) -> str:
     return kind
 
 
-def _check(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
+def check_arguments(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
+    """Windows and pool kinds, one per path, of arguments of `factorized_attention`; an InputError if they are wrong."""
     if x.dim() != 5:
         raise InputError(f"x has shape {tuple(x.shape)}, but it must be [batch, channels, frames, height, width]")
     if x.dtype not in native.DTYPES:

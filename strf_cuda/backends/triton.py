@@ -90,7 +90,8 @@ def _multiplies_in_tf32(device: torch.device) -> bool:
     return torch.cuda.get_device_properties(device).gcnArchName.startswith("gfx942")
 
 
-def _launches(x: Tensor, weight: Tensor, windows, kinds, temperature: float, tf32: bool):
+def launches(x: Tensor, weight: Tensor, windows, kinds, temperature: float, tf32: bool):
+    """The `Launches` of a call with these arguments of the operators."""
     from strf_cuda.backends.triton_kernels.launches import Launches  # imports triton
 
     tf32 = tf32 and x.dtype == torch.float32 and _multiplies_in_tf32(x.device)
@@ -104,8 +105,8 @@ def _readable(x: Tensor) -> Tensor:
 
 def _forward(x, weight, windows, kinds, temperature, tf32):
     _check(x, weight, windows, kinds)
-    with _on(x):
-        return _launches(x, weight, windows, kinds, temperature, tf32).forward()
+    with current(x):
+        return launches(x, weight, windows, kinds, temperature, tf32).forward()
 
 
 def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32):
@@ -119,13 +120,13 @@ def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature,
         _require(
             fits, f"{name} is {_told(statistic)}, but it must be {list(statistics)} as the forward operator gave it"
         )
-    with _on(x):
-        launches = _launches(x, weight, windows, kinds, temperature, tf32)
-        return launches.backward(_readable(grad), maximum.contiguous(), normalizer.contiguous())
+    with current(x):
+        passes = launches(x, weight, windows, kinds, temperature, tf32)
+        return passes.backward(_readable(grad), maximum.contiguous(), normalizer.contiguous())
 
 
-def _on(x: Tensor):
-    """Kernels are launched on the current device."""
+def current(x: Tensor):
+    """A context in which x's device is the current one, on which Triton launches kernels."""
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 

@@ -206,7 +206,12 @@ def strides(tensor: Tensor) -> tuple[int, int, int, int]:
 
 
 def launch(kernel, programs: int, *arguments, **options) -> None:
-    if torch.version.hip is not None:
-        options.pop("maxnreg", None)  # of NVIDIA's compiler
     if programs:
-        kernel[(programs,)](*arguments, **options)
+        kernel[(programs,)](*arguments, **options_here(options))
+
+
+def options_here(options: dict) -> dict:
+    """Without what the compiler for AMD does not know."""
+    if torch.version.hip is None:
+        return options
+    return {name: value for name, value in options.items() if name != "maxnreg"}

@@ -103,9 +103,10 @@ def multiply_transposed(
             operand(rows, PRECISION), operand(columns, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
         )
     rounded = total.to(mask_grad.dtype.element_ty)
-    inside = (i[:, None] < N) & (j < N)
-    tl.store(mask_grad + sample * N * N_ROW + i[:, None] * N_ROW + j, rounded, inside)
-    tl.store(mask_grad_turned + sample * N * N_ROW + j[:, None] * N_ROW + i, rounded.T, inside.T)
+    at = mask_grad + sample * N * N_ROW + i[:, None] * N_ROW + j
+    tl.store(at, rounded, (i[:, None] < N) & (j < N_ROW))
+    at = mask_grad_turned + sample * N * N_ROW + j[:, None] * N_ROW + i
+    tl.store(at, rounded.T, (j[:, None] < N) & (i < N_ROW))
 
 
 @triton.jit(do_not_specialize=["frames", "frames_of_part"])
