@@ -34,16 +34,14 @@ def tune_triton(
         Block sizes, num_warps and num_stages by kernel, where they are others than the table's.
 
     Raises:
-        InputError: what `factorized_attention` raises for the backend "triton", an empty batch, or Triton's interpreter.
+        InputError: what `factorized_attention` raises for the backend "triton"; an empty batch; the interpreter.
     """
     x, weight = x.detach(), weight.detach()
     factorized_attention(x, weight, pools, pool=pool, temperature=temperature, backend="triton")  # checks its input
     if x.shape[0] == 0:
         raise InputError("x has a batch of 0, but blocks are measured by computing; give a batch like those to come")
     if triton.INTERPRETED:
-        raise InputError(
-            "TRITON_INTERPRET is set, and times of the interpreter mean nothing; unset it to measure a GPU"
-        )
+        raise InputError("TRITON_INTERPRET is set, and times of the interpreter mean nothing; unset it")
     from strf_cuda.backends.triton_kernels.tuning import median_time, tune  # imports triton
 
     options = operator_options(x, *check_arguments(x, weight, pools, pool, temperature), temperature)
