@@ -12,7 +12,7 @@ maximum and normalizer, m and z, are [B, P, N].
 import triton
 import triton.language as tl
 
-from strf_cuda.backends.triton_kernels.operands import load_tile, operand
+from strf_cuda.backends.triton_kernels.operands import add_product, load_tile, operand
 
 
 @triton.jit
@@ -27,12 +27,12 @@ def _products(
         e = first + tl.arange(0, BLOCK_E)
         left = load_tile(pooled, rows, N, E, e, E, 1)
         right = load_tile(pooled, e, E, 1, columns, N, E)
-        total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=SUM)
+        total = add_product(total, left, right, PRECISION)
         if SPLIT == 2:
             left_rest = load_tile(pooled + N * E, rows, N, E, e, E, 1)
             right_rest = load_tile(pooled + N * E, e, E, 1, columns, N, E)
-            total = tl.dot(left_rest, right, total, input_precision=PRECISION, out_dtype=SUM)
-            total = tl.dot(left, right_rest, total, input_precision=PRECISION, out_dtype=SUM)
+            total = add_product(total, left_rest, right, PRECISION)
+            total = add_product(total, left, right_rest, PRECISION)
     if NEGATIVE:
         total = -total
     return total
@@ -198,12 +198,12 @@ def pooled_gradient(
         bracket = tl.where(i < N, bracket, 0.0)
         factor = load_tile(pooled, i, N, E, out, E, 1)
         half = operand(bracket, PRECISION).to(factor.dtype)
-        total = tl.dot(half, factor, total, input_precision=PRECISION, out_dtype=SUM)
+        total = add_product(total, half, factor, PRECISION)
         if HALVES == 2:
             rest = operand(bracket - half.to(SUM), PRECISION).to(factor.dtype)
-            total = tl.dot(rest, factor, total, input_precision=PRECISION, out_dtype=SUM)
+            total = add_product(total, rest, factor, PRECISION)
         if SPLIT == 2:
             factor_rest = load_tile(pooled + N * E, i, N, E, out, E, 1)
-            total = tl.dot(half, factor_rest, total, input_precision=PRECISION, out_dtype=SUM)
+            total = add_product(total, half, factor_rest, PRECISION)
     at = path * N * E + j[:, None] * E + out
     tl.store(pooled_grad + at, total * temperature, (j[:, None] < N) & (out < E))

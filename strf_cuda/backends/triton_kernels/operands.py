@@ -1,4 +1,4 @@
-"""How the Triton kernels load tiles, and what they do to the operands of a product."""
+"""How the Triton kernels load tiles and multiply them."""
 
 import triton
 import triton.language as tl
@@ -19,3 +19,18 @@ def operand(values, PRECISION: tl.constexpr):
         rounded = ((bits + 0x1000) & ~0x1FFF).to(tl.float32, bitcast=True)
         values = tl.where(tl.abs(values) < float("inf"), rounded, values)
     return values
+
+
+@triton.jit
+def add_product(total, left, right, PRECISION: tl.constexpr):
+    """total + left right.
+
+    In float32 and float64 a block is summed by itself, since long sums one after the other lose digits. Triton would
+    put `total` into the place of a zero; of program_id(1) it does not know that it is 0 in a grid of one dimension.
+    """
+    if PRECISION == "ieee" and left.dtype.primitive_bitwidth >= 32:
+        start = tl.zeros_like(total) + tl.program_id(1).to(total.dtype)
+        total += tl.dot(left, right, start, input_precision=PRECISION, out_dtype=total.dtype)
+    else:
+        total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=total.dtype)
+    return total

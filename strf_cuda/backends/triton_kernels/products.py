@@ -8,7 +8,7 @@ Offsets within a sample are 32 bits wide, those of samples 64.
 import triton
 import triton.language as tl
 
-from strf_cuda.backends.triton_kernels.operands import load_tile, operand
+from strf_cuda.backends.triton_kernels.operands import add_product, load_tile, operand
 
 
 @triton.jit
@@ -28,9 +28,7 @@ def reduce_channels(
         c = first + tl.arange(0, BLOCK_C)
         values = load_tile(x, n, N, x_n, c, C, x_c)
         weights = load_tile(weight, c, C, 1, q, Q, C)
-        total = tl.dot(
-            operand(values, PRECISION), operand(weights, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
-        )
+        total = add_product(total, operand(values, PRECISION), operand(weights, PRECISION), PRECISION)
     reduced += frame.to(tl.int64) * N * Q
     tl.store(reduced + n[:, None] * Q + q, total.to(reduced.dtype.element_ty), (n[:, None] < N) & (q < Q))
 
@@ -61,18 +59,14 @@ def multiply(
         k = first + tl.arange(0, BLOCK_K)
         rows = load_tile(masks, n, N, N_ROW, k, N_ROW, 1)
         columns = load_tile(values, k, N, values_n, c, C, values_c)
-        total = tl.dot(
-            operand(rows, PRECISION), operand(columns, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
-        )
+        total = add_product(total, operand(rows, PRECISION), operand(columns, PRECISION), PRECISION)
     if APPENDED:
         reduced_grad += (sample * T + t) * N * Q
         for first in range(0, Q, BLOCK_Q):
             q = first + tl.arange(0, BLOCK_Q)
             rows = load_tile(reduced_grad, n, N, Q, q, Q, 1)
             columns = load_tile(weight, q, Q, C, c, C, 1)
-            total = tl.dot(
-                operand(rows, PRECISION), operand(columns, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
-            )
+            total = add_product(total, operand(rows, PRECISION), operand(columns, PRECISION), PRECISION)
     out += sample * out_b + t * out_t
     at = n[:, None] * out_n + c * out_c
     tl.store(out + at, total.to(out.dtype.element_ty), (n[:, None] < N) & (c < C))
@@ -99,9 +93,7 @@ def multiply_transposed(
         c = step % blocks * BLOCK_C + tl.arange(0, BLOCK_C)
         rows = load_tile(x + t * x_t, i, N, x_n, c, C, x_c)
         columns = load_tile(grad + t * grad_t, c, C, grad_c, j, N, grad_n)
-        total = tl.dot(
-            operand(rows, PRECISION), operand(columns, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
-        )
+        total = add_product(total, operand(rows, PRECISION), operand(columns, PRECISION), PRECISION)
     rounded = total.to(mask_grad.dtype.element_ty)
     at = mask_grad + sample * N * N_ROW + i[:, None] * N_ROW + j
     tl.store(at, rounded, (i[:, None] < N) & (j < N_ROW))
@@ -128,7 +120,5 @@ def weight_gradient(
         n = step % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
         rows = load_tile(reduced_grad + frame.to(tl.int64) * N * Q, q, Q, 1, n, N, Q)
         columns = load_tile(x + (frame // T).to(tl.int64) * x_b + frame % T * x_t, n, N, x_n, c, C, x_c)
-        total = tl.dot(
-            operand(rows, PRECISION), operand(columns, PRECISION), total, input_precision=PRECISION, out_dtype=SUM
-        )
+        total = add_product(total, operand(rows, PRECISION), operand(columns, PRECISION), PRECISION)
     tl.store(parts + part * Q * C + q[:, None] * C + c, total, (q[:, None] < Q) & (c < C))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from strf_cuda.backends.triton import INTERPRETED
 from strf_cuda.backends.triton_kernels import blocks, launches, masks, pools, products
-from strf_cuda.backends.triton_kernels.blocks import Sizes, block_e, blocks_for, covering
+from strf_cuda.backends.triton_kernels.blocks import Sizes, blocks_for, covering
 from strf_cuda.backends.triton_kernels.launches import Launches
 
 Blocks = dict[str, int]
@@ -89,7 +89,8 @@ def neighbours(kernel: str, sizes: Sizes, chosen: Blocks) -> list[Blocks]:
 
 def limits(kernel: str, name: str, sizes: Sizes) -> tuple[int, int]:
     """The least and the most that one of a kernel's numbers may be; the most is less where it is fixed."""
-    if name == "maxnreg" or (kernel, name) == ("masks_and_statistics", "BLOCK_I"):
+    # All kernels must sum S in the same blocks.
+    if name in ("BLOCK_E", "maxnreg") or (kernel, name) == ("masks_and_statistics", "BLOCK_I"):
         return 1, 0
     if name == "num_warps":
         return WARPS
@@ -97,8 +98,6 @@ def limits(kernel: str, name: str, sizes: Sizes) -> tuple[int, int]:
         return STAGES if kernel not in ("pool", "pool_gradient") else (1, 0)
     if name == "BLOCK":
         return ELEMENTS
-    if name == "BLOCK_E":  # rows of T are filled up to a multiple of it
-        return SIDES[0], block_e(sizes)
     lengths = dict.fromkeys(("BLOCK_N", "BLOCK_I", "BLOCK_J", "BLOCK_K"), sizes.N)
     lengths |= {"BLOCK_C": sizes.C, "BLOCK_Q": sizes.Q, "BLOCK_OUT": sizes.E}
     return SIDES[0], covering(lengths[name], SIDES[1])
