@@ -2,12 +2,14 @@
 # make test     lints and runs the fast tests; make test-slow runs the long ones too
 #
 # Both set everything up first, in $(VENV), and build the operator library where its sources are newer (make build).
-# PIP_FLAGS is passed to pip, for an index of your own for example.
+# PIP_FLAGS is passed to pip, for an index of your own for example, and PYTEST_FLAGS to pytest. Tests of one file stay in
+# one process, as they share what is compiled for them; the files go in order, so that no long one is left for the end.
 # A torch >= 2.10 that $(PYTHON) has already is used as it is; otherwise the one in constraints.txt is installed.
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -20,10 +22,10 @@ train: $(BUILT)
 	$(BIN)/python -m strf_cuda.train
 
 test: lint $(BUILT)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-slow: lint $(BUILT)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "slow or not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

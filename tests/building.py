@@ -1,6 +1,5 @@
 """Builds strf_cuda from a copy of the tracked files, for the tests of what is built and installed."""
 
-import functools
 import os
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,16 +24,19 @@ def copy_sources(folder):
     return folder
 
 
-@functools.cache
-def built(base):
-    """The sources and the wheel built from them, once for all tests, in the folder base: (folder, path)."""
-    folder = base / "built"
-    folder.mkdir()
-    source = copy_sources(folder / "source")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = folder.glob("*.whl")
+def built(tmp_path_factory):
+    """The sources and the wheel built from them, once for all tests and processes of a run: (folder, path)."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all of them have
+    source, wheels = folder / "built", folder / "wheels"
+    with FileLock(folder / "built.lock"):
+        if not source.exists():
+            copy_sources(source)
+            command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels]
+            done = subprocess.run([*command, source], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = wheels.glob("*.whl")
     return source, wheel
 
 

@@ -1,5 +1,10 @@
 """Fixtures that several test files share."""
 
+import os
+
+# Read when torch is loaded: threads that spin while they wait keep other processes of the tests from their cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 

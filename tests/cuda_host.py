@@ -4,6 +4,7 @@ docs/host_run.md says what this proves. A process runs one block of threads at a
 one that a sanitizer ends is replaced: its case fails with the sanitizer's report.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -87,8 +88,8 @@ class _Unit:
         self.source, self.flags, self.kernels = source, list(flags), kernels
 
     def command(self, sanitized, csrc):
-        """Without the output. Kernels compile much longer with sanitizers at -O2, and run hardly faster."""
-        level = "-O1" if self.kernels and sanitized else "-O2"
+        """Without the output. Kernels compile longer at -O2, with sanitizers much longer, and run hardly faster."""
+        level = "-O1" if self.kernels else "-O2"
         include = [SOURCES, csrc / "cuda", csrc, *_python_includes()]
         flags = [*FLAGS, *(SANITIZE if sanitized else []), level, *[f"-I{folder}" for folder in include], *self.flags]
         return ["g++", *flags, "-c", "-x", "c++", str(self.source)]
@@ -116,7 +117,7 @@ def _compile(unit, sanitized, csrc):
 
 def _made(path, command):
     """`path`, made by the command unless it is there; in one step, as another process may be making it too."""
-    if path.exists():
+    with contextlib.suppress(FileNotFoundError):
         os.utime(path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +133,11 @@ def _made(path, command):
 
 def forget_old_builds(keep: int = 200) -> None:
     """Removes all but the newest files of the cache."""
-    files = sorted((path for path in CACHE.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime)
-    for path in files[:-keep]:
+    times = {}
+    for path in CACHE.rglob("*.*"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just given it its name
+            times[path] = path.stat().st_mtime
+    for path in sorted(times, key=times.get)[:-keep]:
         path.unlink(missing_ok=True)
 
 

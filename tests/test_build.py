@@ -44,7 +44,7 @@ def install(tmp_path):
 @pytest.fixture
 def tree(tmp_path_factory):
     """The sources with everything built from them, and a function that builds again and returns what is compiled."""
-    source, _ = built(tmp_path_factory.getbasetemp())
+    source, _ = built(tmp_path_factory)
 
     def compiled(**environment):
         done = setup(source, "build_native", **environment)

@@ -197,7 +197,8 @@ def test_the_bug_report_names_versions_the_build_and_every_backend(copy):
 def test_the_bug_report_says_why_there_is_no_library(copy):
     lines = run(copy, "-m", "strf_cuda").splitlines()
     said = {words[1]: words[2] for words in (line.split(maxsplit=2) for line in lines) if words[0] == "backend"}
-    assert said == {**backends(), "cpu": native(copy), "cuda": native(copy)}
+    reason = native(copy)
+    assert said == {**backends(), "cpu": reason, "cuda": reason}
     assert "library            none in use" in lines
 
 

@@ -25,7 +25,7 @@ COMPILER_SYMBOLS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel built from a copy of the tracked files, as an open archive."""
-    _, path = built(tmp_path_factory.getbasetemp())
+    _, path = built(tmp_path_factory)
     with zipfile.ZipFile(path) as archive:
         yield archive
 
