@@ -2,9 +2,11 @@
 
 import ctypes
 import ctypes.util
+import importlib.metadata
 import re
 import subprocess
 import sys
+import types
 import warnings
 
 import pytest
@@ -14,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from c_interface import Pool, Problem
 from strf_cuda import InputError, backends, factorized_attention
-from strf_cuda.backends import choice, cuda, library, native
+from strf_cuda.backends import choice, cuda, library, native, triton
 
 POOLS = [(1, 1, 1), (1, 3, 3)]
 TOO_OLD = "NVIDIA T4 has compute capability 7.5, but the kernels need 8.0 or newer"
@@ -24,7 +26,13 @@ needs_operators = pytest.mark.skipif(not library.HAS_OPERATORS, reason=str(libra
 @pytest.fixture(autouse=True)
 def _ask_again():
     """Answers that are kept for the life of a process are not kept from one test to the next."""
-    kept = (cuda._why_not_here, cuda._why_not_on)
+    kept = (
+        cuda._why_not_here,
+        cuda._why_not_on,
+        triton._why_not_here,
+        triton._why_not_on,
+        triton._multiplies_in_tf32,
+    )
     for answer in kept:
         answer.cache_clear()
     yield
@@ -62,6 +70,25 @@ def precision():
     restore()
     yield lambda statements: exec(statements, {"torch": torch})
     restore()
+
+
+@pytest.fixture
+def gpus(machine, monkeypatch):
+    """Pretends that Triton compiles for GPUs on that machine: device 0 is an H200 and device 1 a T4."""
+    properties = [
+        types.SimpleNamespace(name="NVIDIA H200", major=9, minor=0),
+        types.SimpleNamespace(name="NVIDIA T4", major=7, minor=5),
+    ]
+    monkeypatch.setattr(triton, "INTERPRETED", False)
+    monkeypatch.setitem(choice.DEVICES, "triton", ("cuda", "a GPU"))
+    monkeypatch.setattr(choice, "AUTOMATIC", list(choice.DEVICES))
+
+    def of_device(device):
+        return properties[device if isinstance(device, int) else device.index]
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", of_device)
+    monkeypatch.setattr(importlib.metadata, "version", {"triton": "3.6.0"}.__getitem__)
+    return properties
 
 
 class Calls(TorchDispatchMode):
@@ -343,3 +370,94 @@ def test_a_compiled_call_follows_the_setting(machine, precision):
             precision(f"torch.set_float32_matmul_precision({word!r})")
             function(*fakes())
     assert flags == [False, True]  # the third call finds the first one's graph
+
+
+# ---- Triton ---------------------------------------------------------------------------------------------------------
+
+
+def test_auto_takes_triton_where_the_cuda_kernels_do_not_run(gpus, monkeypatch):
+    assert backends()["triton"] == "usable"
+    x, weight = fakes_on("cuda:0")
+    assert choice.operators("auto", x, weight) is native.NATIVE
+    monkeypatch.setattr(library, "CUDA_REASON", "the operator library was not built: no cmake")
+    cuda._why_not_here.cache_clear()
+    assert choice.operators("auto", x, weight) is triton.OPERATORS
+    assert choice.operators("triton", x, weight) is triton.OPERATORS
+    assert choice.operators("auto", *fakes_on("cuda:1")) is None
+    with pytest.raises(InputError, match="^backend triton takes tensors on a GPU, but x is on cpu; move it or use"):
+        choice.operators("triton", torch.empty(1, 8, 1, 2, 2), torch.empty(1, 2, 8))
+
+
+def test_auto_never_takes_the_interpreter(monkeypatch):
+    monkeypatch.setattr(library, "REASON", "not built")
+    x, weight = torch.empty(1, 8, 2, 2, 2), torch.empty(1, 2, 8)
+    assert choice.operators("auto", x, weight) is None
+
+
+def fakes_on(device):
+    with FakeTensorMode():
+        return fakes(device=device)
+
+
+def _no_triton(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "sentence"),
+    [
+        (importlib.metadata, "version", _no_triton, "Triton is not installed; pip install triton brings it on Linux"),
+        (
+            importlib.metadata,
+            "version",
+            lambda name: "3.5.1",
+            "Triton 3.5.1 is installed, but 3.6 or newer is needed; pip install -U triton",
+        ),
+        (torch.version, "cuda", None, r"PyTorch \S+ was built without CUDA or ROCm; install one that was built for"),
+        (torch.cuda, "device_count", lambda: 0, "PyTorch finds no GPU here$"),
+        (
+            torch.cuda,
+            "current_device",
+            lambda: 1,
+            "NVIDIA T4 has compute capability 7.5, but Triton needs 8.0 or newer",
+        ),
+    ],
+    ids=["no-triton", "old", "torch", "devices", "capability"],
+)
+def test_what_triton_misses_is_said_in_one_sentence(gpus, monkeypatch, where, name, value, sentence):
+    monkeypatch.setattr(where, name, value)
+    said = backends()["triton"]
+    assert "\n" not in said and re.match(sentence, said)
+    with pytest.raises(InputError, match=f"^backend triton is not usable here: {sentence}"):
+        choice.operators("triton", torch.empty(1, 8, 1, 2, 2), torch.empty(1, 2, 8))
+
+
+def test_amd_has_triton_and_tf32_where_there_are_such_products(gpus, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", "7.2")
+    assert backends()["triton"] == "usable" and "was built without CUDA" in backends()["cuda"]
+    assert choice.operators("auto", *fakes_on("cuda:0")) is triton.OPERATORS
+    for index, name in enumerate(("gfx942:sramecc+:xnack-", "gfx90a")):
+        gpus[index].gcnArchName = name
+    assert triton._multiplies_in_tf32(torch.device("cuda:0"))
+    assert not triton._multiplies_in_tf32(torch.device("cuda:1"))
+
+
+TOO_LARGE_FOR_TRITON = {
+    "a sample of x": ((1, 8, 1, 20_000, 20_000), (1, 1, 8)),
+    "a path of a sample, reduced channels * frames * positions,": ((1, 1, 1, 16_000, 10_000), (1, 8, 1)),
+    "the reduction of a sample": ((1, 1, 64, 2_000, 1_000), (4, 5, 1)),
+    "a mask, positions * positions,": ((1, 1, 1, 216, 216), (1, 1, 1)),
+    "weight": ((1, 40_000, 1, 1, 1), (1, 60_000, 40_000)),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LARGE_FOR_TRITON)
+def test_what_triton_s_kernels_cannot_index_is_named_and_left_to_the_next_backend(gpus, monkeypatch, what):
+    monkeypatch.setattr(library, "CUDA_REASON", "not built")
+    with FakeTensorMode():
+        x, weight = (torch.empty(shape, device="cuda:0") for shape in TOO_LARGE_FOR_TRITON[what])
+    assert choice.operators("auto", x, weight) is None
+    sentence = f"{what} is too large for the Triton kernels, which count within a sample in 32 bits"
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}; use backend auto$"):
+        choice.operators("triton", x, weight)

@@ -181,7 +181,7 @@ def test_shapes_can_be_followed_on_the_meta_device():
         (dict(pool=("max", "avg")), "pool names 2 kinds for 4 paths"),
         (dict(temperature=math.nan), "temperature is nan"),
         (dict(backend="cud"), "backend is 'cud', but it must be .*; did you mean cuda"),
-        (dict(backend="triton"), "backend triton is not usable here: "),
+        (dict(backend="cuda"), "backend cuda (is not usable here: |takes tensors on a CUDA device, but x is on cpu)"),
     ],
 )
 def test_bad_input_is_refused_with_its_value(change, sentence):

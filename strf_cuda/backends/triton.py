@@ -111,15 +111,13 @@ def _forward(x, weight, windows, kinds, temperature, tf32):
 
 def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32):
     _check(x, weight, windows, kinds)
-    statistics = (x.shape[0], weight.shape[0], x.shape[3] * x.shape[4])
-    _require(
-        grad.shape == x.shape and _is_beside(grad, x), f"grad is {_told(grad)}, but it must be as x is: {_told(x)}"
-    )
+    grad_fits = grad.shape == x.shape and _is_beside(grad, x)
+    _require(grad_fits, f"grad is {_told(grad)}, but it must be as x is: {_told(x)}")
+    sizes = [x.shape[0], weight.shape[0], x.shape[3] * x.shape[4]]
+    wide = torch.promote_types(x.dtype, torch.float32)
     for name, statistic in (("maximum", maximum), ("normalizer", normalizer)):
-        fits = statistic.shape == statistics and statistic.device == x.device
-        _require(
-            fits, f"{name} is {_told(statistic)}, but it must be {list(statistics)} as the forward operator gave it"
-        )
+        fits = list(statistic.shape) == sizes and statistic.dtype == wide and statistic.device == x.device
+        _require(fits, f"{name} is {_told(statistic)}, but it must be {sizes} as the forward operator returned it")
     with current(x):
         passes = launches(x, weight, windows, kinds, temperature, tf32)
         return passes.backward(_readable(grad), maximum.contiguous(), normalizer.contiguous())
@@ -144,6 +142,7 @@ def _check(x, weight, windows, kinds) -> None:
         len(kinds) == paths and len(windows) == 3 * paths and all(size > 0 and size % 2 for size in windows),
         f"windows are {list(windows)} and kinds {list(kinds)}, but there must be three odd sizes and one kind per path",
     )
+    _require(set(kinds) <= {0, 1}, f"kinds are {list(kinds)}, but each must be 0 (max) or 1 (average)")
     reason = too_large(x, weight)
     _require(reason is None, reason)
 

@@ -1,0 +1,215 @@
+"""The Triton backend, in Triton's interpreter: what the comparisons of all backends (test_operator*.py) do not show."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import literal_tf32
+from comparison import INTERPRETED, Case, Operator, allowances, complaints, differentiate
+from strf_cuda import InputError, backends, factorized_attention
+from strf_cuda.backends import native, triton
+
+if not INTERPRETED:
+    reason = "there is a GPU" if backends()["triton"] == "usable" else backends()["triton"]
+    pytest.skip(f"Triton's kernels are not interpreted here: {reason}", allow_module_level=True)
+
+from triton.runtime import interpreter
+
+from strf_cuda.backends.triton_kernels import launches
+from strf_cuda.backends.triton_kernels.blocks import ONE_PASS
+
+PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
+MAXIMA, AVERAGES = ("max",) * 4, ("avg",) * 4
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
+OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 4.0, False)  # windows, kinds, temperature, tf32
+
+
+def tensors(batch=2, dtype=torch.float64, requires_grad=False):
+    """x and weight."""
+    random = torch.Generator().manual_seed(0)
+    made = [torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((batch, 4, 2, 3, 2), (2, 2, 4))]
+    return [tensor.to(dtype).requires_grad_(requires_grad) for tensor in made]
+
+
+def flat(operator):
+    """windows and kinds as the operators take them."""
+    return [size for window in operator.windows for size in window], [native.KINDS[kind] for kind in operator.kinds]
+
+
+def wrong(case, dtype, layout="contiguous", *, tf32=False, **options):
+    """Complaints about one call of the operators, as of comparison.complaints."""
+    x, weight, grad = case.inputs(dtype)
+    allowed = allowances(case.operator, x, weight, grad, **options)
+
+    def attend(x, weight):
+        return native.attention(triton.OPERATORS, x, weight, *flat(case.operator), case.operator.temperature, tf32)
+
+    x, grad = (tensor.contiguous(memory_format=LAYOUTS[layout]) for tensor in (x, grad))
+    return complaints([result[None] for result in differentiate(attend, x, weight, grad)], allowed)
+
+
+TF32 = {
+    "N98": Case((2, 40, 2, 14, 7), 8, Operator(PAPER, MAXIMA)),
+    "N33": Case((3, 12, 4, 11, 3), 3, Operator(PAPER, ("max", "avg", "avg", "max"))),
+    "one-element": Case((2, 24, 2, 1, 1), 4, Operator(PAPER, MAXIMA)),
+    "nearly-equal": Case((2, 24, 3, 8, 4), 4, Operator(PAPER, MAXIMA), values="nearly equal", logits=300.0),
+    "negative-temperature": Case((2, 24, 2, 5, 3), 4, Operator(PAPER, MAXIMA, temperature=-2.7)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", TF32)
+def test_tf32_is_within_twice_the_error_of_products_whose_operands_are_rounded_to_it(name, layout):
+    """The interpreter cuts digits off: see triton_interpreter.py."""
+    assert not wrong(TF32[name], torch.float32, layout, tf32=True, written_out=literal_tf32.factorized_attention)
+
+
+def test_tf32_is_not_what_float32_is_multiplied_in_unless_it_is_allowed():
+    x, weight, _ = TF32["N33"].inputs(torch.float32)
+    windows, kinds = flat(TF32["N33"].operator)
+    exact, rounded = (torch.ops.strf_cuda.triton_forward(x, weight, windows, kinds, 4.0, tf32)[0] for tf32 in (0, 1))
+    assert 1e-5 < (exact - rounded).abs().max() / exact.abs().max() < 1e-2
+
+
+class _SumsThatDependOnTheShape(type(interpreter.interpreter_builder)):
+    def create_dot(self, a, b, d, input_precision, max_num_imprecise_acc):
+        return interpreter.TensorHandle(np.matmul(a.data, b.data, dtype=d.data.dtype) + d.data, d.dtype.scalar)
+
+
+@pytest.mark.parametrize("kinds", [MAXIMA, AVERAGES])
+def test_kernels_need_not_agree_on_the_last_bits_of_logits(monkeypatch, kinds):
+    """Of large logits of positions that resemble each other these bits are worth more than the gradient."""
+    monkeypatch.setattr(interpreter.interpreter_builder, "__class__", _SumsThatDependOnTheShape)
+    case = Case((2, 24, 4, 14, 7), 8, Operator(PAPER, kinds), values="nearly equal", logits=300.0)
+    assert not wrong(case, torch.float32)
+
+
+@pytest.mark.parametrize("positions", [(5, 3), (ONE_PASS // 4 + 1, 1)])
+def test_samples_in_groups_have_the_bits_of_samples_together(monkeypatch, positions):
+    random = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(3, 6, 1, *positions, generator=random, dtype=torch.float64) for _ in range(2))
+    weight = torch.randn(2, 2, 6, generator=random, dtype=torch.float64)
+
+    def results():
+        return differentiate(lambda x, weight: native.attention(triton.OPERATORS, x, weight, *OPTIONS), x, weight, grad)
+
+    together = results()
+    groups = []
+    monkeypatch.setattr(launches, "GROUP_BYTES", 1)
+    each = launches.Launches.groups
+    monkeypatch.setattr(launches.Launches, "groups", lambda *args: groups.append(list(each(*args))) or groups[-1])
+    assert all(torch.equal(one, other) for one, other in zip(results(), together, strict=True))
+    assert groups == [[(0, 1), (1, 1), (2, 1)]] * 3
+
+
+def test_a_group_is_as_large_as_its_bytes_allow():
+    x, weight, _ = Case((7, 4, 1, 16, 16), 2, Operator(PAPER, MAXIMA)).inputs(torch.float16)
+    passes = triton.launches(x, weight, *flat(Operator(PAPER, MAXIMA)), 4.0, False)
+    sample = 256 * 256 * 2
+    with pytest.MonkeyPatch.context() as patch:
+        for held, expected in ((3 * sample, [(0, 3), (3, 3), (6, 1)]), (sample - 1, [(i, 1) for i in range(7)])):
+            patch.setattr(launches, "GROUP_BYTES", held)
+            assert list(passes.groups(1)) == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_operators_pass_opcheck(layout):
+    x, weight = tensors(requires_grad=True)
+    x = x.contiguous(memory_format=LAYOUTS[layout])
+    torch.library.opcheck(torch.ops.strf_cuda.triton_forward.default, (x, weight, *OPTIONS))
+    x, weight = x.detach(), weight.detach()
+    y, maximum, normalizer = torch.ops.strf_cuda.triton_forward(x, weight, *OPTIONS)
+    arguments = (torch.ones_like(y), x, weight, maximum, normalizer, *OPTIONS)
+    torch.library.opcheck(torch.ops.strf_cuda.triton_backward.default, arguments)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients_pass_gradcheck(layout):
+    x, weight = tensors(requires_grad=True)
+
+    def attend(x, weight):
+        x = x.contiguous(memory_format=LAYOUTS[layout])
+        return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], pool=("max", "avg"), backend="triton")
+
+    torch.autograd.gradcheck(attend, (x, weight), fast_mode=True)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_a_compiled_call_is_one_graph_with_the_same_results(backend):
+    def loss(x, weight):
+        y = factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+        return (y * y).sum()
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend=backend)
+    for batch in (2, 3):
+        x, weight = tensors(batch, torch.float32, requires_grad=True)
+        expected = torch.autograd.grad(loss(x, weight), (x, weight))
+        found = torch.autograd.grad(compiled(x, weight), (x, weight))
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_an_exported_program_calls_the_operator_and_can_be_trained():
+    class Unit(torch.nn.Module):
+        def forward(self, x, weight):
+            return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+
+    x, weight = tensors(dtype=torch.float32, requires_grad=True)
+    program = torch.export.export(Unit(), (x, weight)).module()
+    expected, found = (torch.autograd.grad(unit(x, weight).sum(), weight)[0] for unit in (Unit(), program))
+    assert torch.equal(expected, found)
+
+
+def test_derivatives_and_vmap_of_torch_func_are_those_of_the_function():
+    x, weight = tensors(3)
+
+    def attend(x, weight):
+        return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+
+    grads = torch.func.vmap(torch.func.grad(lambda x, weight: attend(x[None], weight).sum()), (0, None))(x, weight)
+    y = attend(x.requires_grad_(), weight)
+    torch.testing.assert_close(grads, torch.autograd.grad(y.sum(), x)[0])
+    with pytest.raises(InputError, match="there are no forward-mode derivatives of this backend"):
+        torch.func.jvp(lambda x: attend(x, weight), (x.detach(),), (x.detach(),))
+
+
+REFUSED = {
+    "five dimensions": (dict(x=torch.zeros(2, 4)), "x has 2 dimensions, but it must have 5: [batch, channels, frames"),
+    "channels": (
+        dict(weight=torch.zeros(2, 2, 5)),
+        "weight is [2, 2, 5] of torch.float32 on cpu, but it must be [1 to 4 paths, reduced channels, 4] as x is",
+    ),
+    "type": (dict(weight=torch.zeros(2, 2, 4).half()), "weight is [2, 2, 4] of torch.float16 on cpu, but it must be"),
+    "windows": (
+        dict(windows=[1, 1, 1]),
+        "windows are [1, 1, 1] and kinds [0, 1], but there must be three odd sizes and one kind per path",
+    ),
+    "even windows": (dict(windows=[1, 2, 1, 1, 1, 1]), "windows are [1, 2, 1, 1, 1, 1] and kinds [0, 1], but there"),
+    "kinds": (dict(kinds=[0, 2]), "kinds are [0, 2], but each must be 0 (max) or 1 (average)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_operator_that_is_called_directly_refuses_what_it_cannot_read(name):
+    change, sentence = REFUSED[name]
+    arguments = dict(x=torch.zeros(1, 4, 1, 2, 2), weight=torch.zeros(2, 2, 4), windows=OPTIONS[0], kinds=OPTIONS[1])
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}"):
+        torch.ops.strf_cuda.triton_forward(*(arguments | change).values(), 4.0, False)
+
+
+def test_the_backward_operator_refuses_what_is_not_of_its_forward():
+    x, weight = tensors(dtype=torch.float32)
+    y, maximum, normalizer = torch.ops.strf_cuda.triton_forward(x, weight, *OPTIONS)
+    backward = torch.ops.strf_cuda.triton_backward
+    with pytest.raises(InputError, match=r"^grad is \[1, 4, 2, 3, 2\] of torch.float32 on cpu, but it must be as x is"):
+        backward(y[:1], x, weight, maximum, normalizer, *OPTIONS)
+    with pytest.raises(InputError, match=r"^grad is \[2, 4, 2, 3, 2\] of torch.float64 on cpu, but it must be as x is"):
+        backward(y.double(), x, weight, maximum, normalizer, *OPTIONS)
+    with pytest.raises(
+        InputError, match=r"^normalizer is \[2, 2, 5\] of .*, but it must be \[2, 2, 6\] as the forward"
+    ):
+        backward(y, x, weight, maximum, normalizer[..., 1:], *OPTIONS)
+    with pytest.raises(InputError, match=r"^maximum is \[2, 2, 6\] of torch.float16 on cpu, but it must be"):
+        backward(y, x, weight, maximum.half(), normalizer, *OPTIONS)
