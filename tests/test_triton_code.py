@@ -91,7 +91,7 @@ MULTIPLY = {
 }
 EXPONENTIALS = {"cuda": r"MUFU\.EX2\b.*", "hip": r"v_exp_f32\w*"}
 WIDE_LOADS = {"cuda": r"LDG(STS)?\..*\b128\b.*", "hip": r"(buffer|global)_load_dwordx4"}
-WARP = 32
+WARP = {"cuda": 32, "hip": 64}
 NARROW_COPIES = {"cuda": r"LDGSTS\.(?!.*\b128\b).*", "hip": r"(buffer|global)_load_lds_.*"}
 
 
@@ -130,13 +130,11 @@ def complaints(compiled: Compiled, problem: Problem) -> list[str]:
         wrong.append(f"tensor cores used as {', '.join(others)}")
     if kernel in MASKS and problem.type != "float64" and not compiled.matching(EXPONENTIALS[made_by]):
         wrong.append("no powers of two of the soft-max")
-    if kernel in PRODUCTS and is_aligned(problem):
+    threads = WARP[made_by] * compiled.launch.option("num_warps")
+    if kernel in PRODUCTS and is_aligned(problem) and bytes_of_smallest_tile(compiled.launch, problem) >= 16 * threads:
         if not compiled.matching(WIDE_LOADS[made_by]):
             wrong.append("no loads of 16 bytes")
-        narrow = compiled.matching(NARROW_COPIES[made_by])
-        if narrow and bytes_of_smallest_tile(compiled.launch, problem) >= 16 * WARP * compiled.launch.option(
-            "num_warps"
-        ):
+        if narrow := compiled.matching(NARROW_COPIES[made_by]):
             wrong.append(f"asynchronous copies of less than 16 bytes: {', '.join(sorted(narrow))}")
     return wrong
 

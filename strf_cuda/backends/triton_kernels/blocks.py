@@ -77,14 +77,13 @@ _TABLE = {
         "float64": Row((512,), 8, 1),
     },
     "masks_and_statistics": {
-        "half": Row((16,), 8, 1, 168),
-        "split": Row((16,), 8, 1, 255),
+        "half": Row((16,), 8, 1, 255),
         "tf32": Row((16,), 16, 1, 128),
         "float32": Row((16,), 8, 1, 255),
         "float64": Row((16,), 8, 1, 255),
     },
     "statistics": {
-        "half": Row((64, 64), 4, 2),
+        "half": Row((64, 64), 4, 2, 255),
         "split": Row((64, 32), 4, 2, 255),
         "tf32": Row((64, 64), 8, 2, 255),
         "float32": Row((32, 32), 4, 2),
@@ -101,7 +100,7 @@ _TABLE = {
         "half": Row((128, 128, 64, 32), 8, 3),
         "tf32": Row((128, 128, 32, 32), 8, 3),
         "float32": Row((64, 64, 16, 16), 8, 3, 128),
-        "float64": Row((32, 32, 16, 16), 4, 3, 255),
+        "float64": Row((32, 32, 16, 16), 8, 2, 255),
     },
     "multiply_transposed": {
         "half": Row((128, 128, 64), 8, 3, 255),
@@ -113,7 +112,7 @@ _TABLE = {
         "half": Row((64, 64), 4, 2),
         "split": Row((64, 32), 4, 2),
         "tf32": Row((64, 32), 4, 2, 255),
-        "float32": Row((32, 32), 4, 2),
+        "float32": Row((32, 32), 4, 2, 168),
         "float64": Row((32, 32), 8, 2, 255),
     },
     "pooled_gradient": {
@@ -124,31 +123,40 @@ _TABLE = {
         "float64": Row((32, 32, 16), 8, 1, 255),
     },
     "pool_gradient": {
-        "half": Row((1024,), 8, 1),
-        "tf32": Row((1024,), 8, 1),
-        "float32": Row((1024,), 8, 1),
-        "float64": Row((1024,), 8, 1),
+        "half": Row((1024,), 8, 1, 128),
+        "tf32": Row((1024,), 8, 1, 128),
+        "float32": Row((1024,), 8, 1, 128),
+        "float64": Row((1024,), 8, 1, 128),
     },
     "weight_gradient": {
         "half": Row((64, 64, 64), 4, 3),
         "tf32": Row((64, 64, 32), 4, 3, 255),
-        "float32": Row((64, 64, 16), 8, 2, 128),
-        "float64": Row((32, 32, 16), 4, 3),
+        "float32": Row((64, 64, 16), 8, 2, 255),
+        "float64": Row((32, 32, 16), 4, 2, 255),
     },
 }
-# Of few positions a product for each sample has few tiles: smaller ones occupy more of the GPU.
-_FEW_POSITIONS = 128
-_FEW = {"half": Row((64, 64, 64), 4, 3, 255), "tf32": Row((64, 64, 32), 4, 3)}
+# Up to so many positions other rows: smaller tiles, of which there are more to occupy a GPU.
+_FEW_POSITIONS = {"multiply": 64, "multiply_transposed": 128}
+_FEW = {
+    "multiply": {
+        "half": Row((64, 64, 64, 32), 4, 3, 255),
+        "tf32": Row((64, 64, 32, 32), 4, 3, 255),
+    },
+    "multiply_transposed": {
+        "half": Row((64, 64, 64), 4, 3, 255),
+        "tf32": Row((64, 64, 32), 4, 3),
+    },
+}
 
 
 def blocks_for(kernel: str, sizes: Sizes) -> dict[str, int]:
     """The block sizes, num_warps, num_stages, and perhaps maxnreg, of a kernel."""
     if (tuned := TUNED.get((kernel, sizes))) is not None:
         return tuned
-    arithmetic = sizes.arithmetic if sizes.arithmetic in _TABLE[kernel] else "half"
-    row = _TABLE[kernel][arithmetic]
-    if kernel == "multiply_transposed" and sizes.N <= _FEW_POSITIONS:
-        row = _FEW.get(arithmetic, row)
+    rows = _TABLE[kernel]
+    if _FEW_POSITIONS.get(kernel, 0) >= sizes.N:
+        rows = rows | _FEW[kernel]
+    row = rows.get(sizes.arithmetic, rows["half"])
     chosen = dict(zip(_NAMES[kernel], row.blocks, strict=True))
     for name, size in _COVERING.get(kernel, {}).items():
         chosen[name] = covering(getattr(sizes, size), chosen[name])
