@@ -34,14 +34,18 @@ def tune_triton(
         Block sizes, num_warps and num_stages by kernel, where they are others than the table's.
 
     Raises:
-        InputError: what `factorized_attention` raises for the backend "triton"; an empty batch; the interpreter.
+        InputError: what `factorized_attention` raises for the backend "triton"; an empty batch; an output that is not
+            finite; the interpreter.
     """
     x, weight = x.detach(), weight.detach()
-    factorized_attention(x, weight, pools, pool=pool, temperature=temperature, backend="triton")  # checks its input
+    with torch.autocast(x.device.type, enabled=False):
+        y = factorized_attention(x, weight, pools, pool=pool, temperature=temperature, backend="triton")
     if x.shape[0] == 0:
         raise InputError("x has a batch of 0, but blocks are measured by computing; give a batch like those to come")
     if triton.INTERPRETED:
         raise InputError("TRITON_INTERPRET is set, and times of the interpreter mean nothing; unset it")
+    if not y.isfinite().all():
+        raise InputError("the output for x and weight is not finite, and results could not be compared; give others")
     from strf_cuda.backends.triton_kernels.tuning import median_time, tune  # imports triton
 
     options = operator_options(x, *check_arguments(x, weight, pools, pool, temperature), temperature)

@@ -156,7 +156,7 @@ SEVERAL_DEVICES = {
     ),
     "triton": (
         r"^weight is \[4, 2, 8\] of torch.float32 on cpu, but it must be .* as x is",
-        r"^maximum is \[2, 4, 20\] of torch.float32 on cpu, but it must be \[2, 4, 20\] as the forward operator returned",
+        r"^maximum is \[2, 4, 20\] of torch.float32 on cpu, but it must be \[2, 4, 20\] as the forward operator",
     ),
 }
 

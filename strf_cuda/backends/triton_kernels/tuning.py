@@ -38,6 +38,8 @@ def tune(passes: Launches, grad: Tensor, time: Callable[[Call], float]) -> dict[
     Returns:
         The blocks by kernel, as far as they are others than the table's.
     """
+    for name in KERNELS:
+        blocks.TUNED.pop((name, passes.sizes), None)
     found = {}
     for name, calls in record([passes], grad).items():
         kernel = Kernel(name, passes.sizes, calls, tolerance(passes))
@@ -162,9 +164,11 @@ class Kernel:
             Exception: what Triton says of blocks that do not compile, or for which the device has no room.
             AssertionError: the results are others than the table's.
         """
-        for tensor, truth in zip(self._tensors(choice), self.expected, strict=True):
-            error, norm = (tensor.double() - truth).norm().item(), truth.double().norm().item()
-            assert error <= self.limit * norm, f"differs from the table's result, by {error:.1e} in {norm:.1e}"
+        try:
+            self._check(choice)
+        except Exception:
+            self._tensors(self.table)  # as other kernels read what this one wrote
+            raise
         ready = [
             partial(launches.launch, kernel, programs, *arguments, **options)
             for kernel, programs, arguments, options in self._launches(choice)
@@ -175,6 +179,11 @@ class Kernel:
                 launch()
 
         return call
+
+    def _check(self, choice: Blocks) -> None:
+        for tensor, truth in zip(self._tensors(choice), self.expected, strict=True):
+            error, norm = (tensor.double() - truth).norm().item(), truth.double().norm().item()
+            assert error <= self.limit * norm, f"differs from the table's result, by {error:.1e} in {norm:.1e}"
 
     def _launches(self, choice: Blocks) -> list[tuple]:
         """Kernel, number of programs, arguments and options of each launch."""
