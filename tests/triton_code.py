@@ -212,6 +212,7 @@ class Compiler:
         found = []
 
         def compile_only(kernel, programs, *arguments, **options):
+            launch = launch_of(kernel, options)
             if maker(self.target) == "hip":
                 options.pop("maxnreg", None)  # as launches.launch does
             known = kernel.device_caches[self.driver.device][0]
@@ -221,7 +222,7 @@ class Compiler:
             except Exception as error:  # of any of the compiler's many parts
                 made = error
             seconds = time.perf_counter() - start
-            found.append(Made(made, launch_of(kernel, options), seconds, len(known) > before))
+            found.append(Made(made, launch, seconds, len(known) > before))
 
         with launching(compile_only):
             call()

@@ -31,12 +31,13 @@ what is compiled. Where there is no other number behind a kernel's name, it is a
 32 clips of 4 frames, 128 channels, 512 positions, 4 paths of 8 reduced channels. The kernels of two passes are as with
 the unit before the stride, at 2048 positions. float16 has the blocks of bfloat16.
 
-* **blocks**, **warps** and stages as the backend launches the kernel, on every GPU alike.
+* **blocks**, **warps** and stages as the backend launches the kernel, on every GPU alike, and how many registers
+  NVIDIA's assembler may use **at most**, where it is told.
 * **registers** of a thread, **shared memory** of a block in KB, and instructions of the **tensor cores** in the code,
   for {targets}. Nothing is spilled.
 
 """
-COLUMNS = ("kernel", "blocks", "warps x stages", "registers", "shared memory", "tensor cores")
+COLUMNS = ("kernel", "blocks", "warps x stages", "at most", "registers", "shared memory", "tensor cores")
 FLAGS = {"KEEP": "keeping places", "TURNED": "transposed", "APPENDED": "and through the reduction"}
 SECONDS = "## The first call\n"
 SECONDS_HEAD = """
@@ -64,6 +65,7 @@ def section(type: str, compiled: dict[tuple[str, Problem], list[Compiled]]) -> s
         (blocks,) = map(dict, chosen)
         sizes = " ".join(f"{key.removeprefix('BLOCK_')}={size}" for key, size in blocks.items() if "BLOCK" in key)
         cells = [name, sizes.removeprefix("BLOCK="), f"{blocks['num_warps']} x {blocks['num_stages']}"]
+        cells.append(str(blocks.get("maxnreg", "")))
         cells.append(" / ".join(str(codes[target].registers) for target in TARGETS))
         cells.append(" / ".join(f"{codes[target].shared / 1024:.1f}".removesuffix(".0") for target in TARGETS))
         cells.append(" / ".join(products(codes[target]) for target in TARGETS))
