@@ -38,7 +38,7 @@ def tune_triton(
             finite; the interpreter.
     """
     x, weight = x.detach(), weight.detach()
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast("cuda", enabled=False):  # or types that differ would pass
         y = factorized_attention(x, weight, pools, pool=pool, temperature=temperature, backend="triton")
     if x.shape[0] == 0:
         raise InputError("x has a batch of 0, but blocks are measured by computing; give a batch like those to come")

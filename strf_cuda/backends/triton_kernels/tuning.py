@@ -41,7 +41,7 @@ def tune(passes: Launches, grad: Tensor, time: Callable[[Call], float]) -> dict[
     for name in KERNELS:
         blocks.TUNED.pop((name, passes.sizes), None)
     found = {}
-    for name, calls in record([passes], grad).items():
+    for name, calls in record([(passes, grad)]).items():
         kernel = Kernel(name, passes.sizes, calls, tolerance(passes))
         choice = _quickest(kernel, time)
         if choice != kernel.table:
@@ -105,8 +105,12 @@ def limits(kernel: str, name: str, sizes: Sizes) -> tuple[int, int]:
     return SIDES[0], covering(lengths[name], SIDES[1])
 
 
-def record(problems: Sequence[Launches], grad: Tensor) -> dict[str, list[partial]]:
-    """Makes both passes of problems of the same sizes; the calls that launch each kernel, with all they were given."""
+def record(problems: Sequence[tuple[Launches, Tensor]]) -> dict[str, list[partial]]:
+    """Makes both passes of problems of the same sizes; the calls that launch each kernel, with all they were given.
+
+    Args:
+        problems: the launches of each, and the gradient of its y, contiguous or channels-last.
+    """
     calls = defaultdict(list)
 
     def kept(method: Callable, own: list[partial]) -> Callable:
@@ -116,7 +120,7 @@ def record(problems: Sequence[Launches], grad: Tensor) -> dict[str, list[partial
 
         return call
 
-    for passes in problems:
+    for passes, grad in problems:
         for name in KERNELS:
             setattr(passes, name, kept(getattr(passes, name), calls[name]))
         _, *statistics = passes.forward()
