@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -359,6 +360,48 @@ def test_options_that_cannot_be_are_refused_in_words(command, words, sentence, c
     with pytest.raises(SystemExit) as ended:
         command.main(words)
     assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
+@pytest.fixture
+def blocks_of_triton():
+    """Runs bench.triton_blocks in Triton's interpreter, which takes a process of its own, and returns how it ended."""
+    pytest.importorskip("triton", "3.6", reason="Triton 3.6 or newer is not installed here")
+
+    def run(*words):
+        command = [sys.executable, "-m", "bench.triton_blocks", *words]
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_the_blocks_of_triton_are_searched_and_written(blocks_of_triton, tmp_path):
+    out = tmp_path / "blocks.json"
+    done = blocks_of_triton("--quick", "--kernels", "multiply", "mask_averages", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    (entry,) = result["problems"]
+    assert result["failed"] == [] and "where times mean nothing" in result["what"]
+    assert set(entry["kernels"]) == {"multiply", "mask_averages"}
+    for found in entry["kernels"].values():
+        assert found["table"]["ratio"]["median"] == 1 and found["refused"] == []
+        assert found["best"] in found["tried"] and len(found["tried"]) > 3
+    assert {"table", "best"} == set(entry["whole"]["us"])
+    rows = done.stdout.splitlines()
+    assert rows[0].startswith("N=16, parallel, arithmetic float32, C 16, N 16")
+    assert [row.split("|")[1].strip() for row in rows[4:7]] == ["multiply", "mask_averages", "forward + backward"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "times in the interpreter mean nothing; with --quick everything is run once"),
+        (["--quick", "--kernels", "pol"], "there is no kernel pol; there are "),
+    ],
+)
+def test_the_blocks_of_triton_are_refused_in_words(words, sentence, blocks_of_triton):
+    done = blocks_of_triton(*words)
+    assert done.returncode == 2 and sentence in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("bash") is None or shutil.which("timeout") is None, reason="needs bash and timeout")
