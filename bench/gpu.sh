@@ -48,7 +48,11 @@ machine() {
   nvidia-smi
   nvcc --version || /usr/local/cuda/bin/nvcc --version
   "$python" -m strf_cuda
-  "$python" -c 'import sys, strf_cuda; said = strf_cuda.backends()["cuda"]; sys.exit(said != "usable" and said)'
+  for backend in cuda triton; do
+    "$python" -c 'import sys, strf_cuda
+said = strf_cuda.backends()[sys.argv[1]]
+sys.exit(said != "usable" and said)' $backend || return 1
+  done
 }
 export -f machine
 export python
