@@ -364,12 +364,16 @@ def test_options_that_cannot_be_are_refused_in_words(command, words, sentence, c
 
 @pytest.fixture
 def blocks_of_triton():
-    """Runs bench.triton_blocks in Triton's interpreter, which takes a process of its own, and returns how it ended."""
+    """Runs bench.triton_blocks in Triton's interpreter, mended, in a process of its own, and returns how it ended."""
     pytest.importorskip("triton", "3.6", reason="Triton 3.6 or newer is not installed here")
 
     def run(*words):
-        command = [sys.executable, "-m", "bench.triton_blocks", *words]
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        lines = "import triton_interpreter; triton_interpreter.begin(); import bench.triton_blocks as b; b.main()"
+        environment = {
+            **os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(REPOSITORY / "tests"),
+        }  # fmt: skip
+        command = [sys.executable, "-c", lines, *words]
         return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
     return run
