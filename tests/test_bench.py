@@ -48,6 +48,15 @@ def test_every_contender_computes_the_papers_equations(name, integration, layout
     torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("missing", "expected"), [((), ["cuda", "triton", "reference"]), (("cuda",), ["triton", "reference"])]
+)
+def test_on_a_gpu_ratios_refer_to_the_cuda_kernels_or_without_them_to_triton(missing, expected, monkeypatch):
+    states = {name: "not built" if name in missing else "usable" for name in ("cuda", "cpu", "triton", "reference")}
+    monkeypatch.setattr("bench.competitors.backends", lambda: states)
+    assert list(operator.contenders("cuda", compiled=False))[: len(expected)] == [f"strf_cuda {n}" for n in expected]
+
+
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("integration", HALVES)
 def test_operations_are_those_that_torch_counts_in_the_masks_summed(backward, integration):
