@@ -91,6 +91,7 @@ MULTIPLY = {
 }
 EXPONENTIALS = {"cuda": r"MUFU\.EX2\b.*", "hip": r"v_exp_f32\w*"}
 WIDE_LOADS = {"cuda": r"LDG(STS)?\..*\b128\b.*", "hip": r"(buffer|global)_load_dwordx4"}
+FROM_FLOAT32 = {"cuda": r"F2F\.F64\.F32\b.*", "hip": r"v_cvt_f64_f32\w*"}
 WARP = {"cuda": 32, "hip": 64}
 NARROW_COPIES = {"cuda": r"LDGSTS\.(?!.*\b128\b).*", "hip": r"(buffer|global)_load_lds_.*"}
 
@@ -128,6 +129,8 @@ def complaints(compiled: Compiled, problem: Problem) -> list[str]:
     tensor_cores = compiled.matching(TENSOR_CORES[made_by])
     if others := sorted(name for name in tensor_cores if not re.fullmatch(expected, name)):
         wrong.append(f"tensor cores used as {', '.join(others)}")
+    if problem.type == "float64" and compiled.matching(FROM_FLOAT32[made_by]):
+        wrong.append("numbers of float32 take part")
     if kernel in MASKS and problem.type != "float64" and not compiled.matching(EXPONENTIALS[made_by]):
         wrong.append("no powers of two of the soft-max")
     threads = WARP[made_by] * compiled.launch.option("num_warps")
@@ -340,6 +343,8 @@ def broken(code: Compiled):
     yield replace(code, shared=MOST_SHARED[by] + 16)
     for name in code.spilled:
         yield replace(code, spilled=code.spilled | {name: 8})
+    if code.launch.option("SUM") == "fp64":
+        yield replace(code, operations=code.operations + Counter({"F2F.F64.F32": 1, "v_cvt_f64_f32_e32": 1}))
     for name in {"cuda": ("HMMA.16816.F16", "HGMMA.64x64x16.F16"), "hip": ("v_mfma_f32_16x16x4_4b_f32",)}[by]:
         yield replace(code, operations=code.operations + Counter({name: 1}))
     if kernel in PRODUCTS:

@@ -6,7 +6,7 @@ and stored in none. Its maximum m_k is kept before the scaling, so that the larg
 
     P_k[i, j] = exp2(scale * (s[i, j] - m_k[j])) z_k[j]        s = +-T_k^T T_k, scale = |temperature| / log(2)
 
-maximum and normalizer, m and z, are [B, P, N].
+maximum and normalizer, m and z, are [B, P, N]. Triton takes numbers for float32 unless they are declared otherwise.
 """
 
 import triton
@@ -40,13 +40,14 @@ def _products(
 
 @triton.jit(do_not_specialize=["first_sample"])
 def masks_and_statistics(
-    pooled, maximum, normalizer, masks, first_sample, scale, N, N_ROW, E, P,
+    pooled, maximum, normalizer, masks, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
     SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """M^T = (P_1 + ... + P_P)^T [samples, N, N_ROW], and m and z: one pass, where BLOCK_I covers all positions."""
     tiles = tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
+    scale = tl.full((1,), scale, SUM)
     j = program % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
     i = tl.arange(0, BLOCK_I)
     sample = (program // tiles).to(tl.int64)
@@ -69,13 +70,14 @@ def masks_and_statistics(
 
 @triton.jit
 def statistics(
-    pooled, maximum, normalizer, scale, N, E,
+    pooled, maximum, normalizer, scale: tl.float64, N, E,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
     SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """m and z of all samples and paths: the first of two passes, for any number of positions."""
     tiles = tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
+    scale = tl.full((1,), scale, SUM)
     j = program % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
     path = (program // tiles).to(tl.int64)
     pooled += path * SPLIT * N * E
@@ -95,7 +97,7 @@ def statistics(
 
 @triton.jit(do_not_specialize=["first_sample"])
 def masks_of_statistics(
-    pooled, maximum, normalizer, masks, first_sample, scale, N, N_ROW, E, P,
+    pooled, maximum, normalizer, masks, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr, TURNED: tl.constexpr,
     SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
@@ -105,6 +107,7 @@ def masks_of_statistics(
     """
     tiles_i, tiles_j = tl.cdiv(N_ROW, BLOCK_I), tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
+    scale = tl.full((1,), scale, SUM)
     i = program % tiles_i * BLOCK_I + tl.arange(0, BLOCK_I)
     j = program // tiles_i % tiles_j * BLOCK_J + tl.arange(0, BLOCK_J)
     sample = (program // (tiles_i * tiles_j)).to(tl.int64)
@@ -128,7 +131,7 @@ def masks_of_statistics(
 
 @triton.jit(do_not_specialize=["first_sample"])
 def mask_averages(
-    pooled, maximum, mask_grad_turned, averages, first_sample, scale, N, N_ROW, E, P,
+    pooled, maximum, mask_grad_turned, averages, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
     SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
@@ -139,6 +142,7 @@ def mask_averages(
     """
     tiles = tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
+    scale = tl.full((1,), scale, SUM)
     j = program % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
     own_path = (program // tiles).to(tl.int64)
     path = first_sample.to(tl.int64) * P + own_path
@@ -160,7 +164,7 @@ def mask_averages(
 @triton.jit(do_not_specialize=["first_sample"])
 def pooled_gradient(
     pooled, maximum, normalizer, mask_grad, mask_grad_turned, averages, pooled_grad, first_sample,
-    temperature, scale, N, N_ROW, E, P,
+    temperature: tl.float64, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_OUT: tl.constexpr,
     HALVES: tl.constexpr, SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
@@ -171,6 +175,7 @@ def pooled_gradient(
     """
     out_tiles, tiles = tl.cdiv(E, BLOCK_OUT), tl.cdiv(N, BLOCK_J)
     program = tl.program_id(0)
+    scale = tl.full((1,), scale, SUM)
     out = program % out_tiles * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     j = program // out_tiles % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
     own_path = (program // (out_tiles * tiles)).to(tl.int64)
@@ -206,4 +211,4 @@ def pooled_gradient(
             factor_rest = load_tile(pooled + N * E, i, N, E, out, E, 1)
             total = add_product(total, half, factor_rest, PRECISION)
     at = path * N * E + j[:, None] * E + out
-    tl.store(pooled_grad + at, total * temperature, (j[:, None] < N) & (out < E))
+    tl.store(pooled_grad + at, total * tl.full((1,), temperature, SUM), (j[:, None] < N) & (out < E))
