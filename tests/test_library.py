@@ -198,7 +198,8 @@ def test_the_bug_report_says_why_there_is_no_library(copy):
     lines = run(copy, "-m", "strf_cuda").splitlines()
     said = {words[1]: words[2] for words in (line.split(maxsplit=2) for line in lines) if words[0] == "backend"}
     reason = native(copy)
-    assert said == {**backends(), "cpu": reason, "cuda": reason}
+    triton = run(copy, "-c", "import strf_cuda; print(strf_cuda.backends()['triton'])").strip()  # in no interpreter
+    assert said == {**backends(), "cpu": reason, "cuda": reason, "triton": triton}
     assert "library            none in use" in lines
 
 

@@ -107,9 +107,12 @@ def is_aligned(problem: Problem) -> bool:
     return problem.offset == 0 and not any(size % 16 for size in sizes)
 
 
-def bytes_of_smallest_tile(launch: triton_code.Launch, problem: Problem) -> int:
+def has_wide_tiles(compiled: Compiled, problem: Problem) -> bool:
+    """Whether every thread has 16 bytes of the smallest tile."""
+    launch = compiled.launch
     one, other = sorted(value for name, value in launch.blocks.items() if name.startswith("BLOCK"))[:2]
-    return one * other * TYPES[problem.type].itemsize
+    threads = WARP[maker(compiled.target)] * launch.option("num_warps")
+    return one * other * TYPES[problem.type].itemsize >= 16 * threads
 
 
 def complaints(compiled: Compiled, problem: Problem) -> list[str]:
@@ -133,8 +136,7 @@ def complaints(compiled: Compiled, problem: Problem) -> list[str]:
         wrong.append("numbers of float32 take part")
     if kernel in MASKS and problem.type != "float64" and not compiled.matching(EXPONENTIALS[made_by]):
         wrong.append("no powers of two of the soft-max")
-    threads = WARP[made_by] * compiled.launch.option("num_warps")
-    if kernel in PRODUCTS and is_aligned(problem) and bytes_of_smallest_tile(compiled.launch, problem) >= 16 * threads:
+    if kernel in PRODUCTS and is_aligned(problem) and has_wide_tiles(compiled, problem):
         if not compiled.matching(WIDE_LOADS[made_by]):
             wrong.append("no loads of 16 bytes")
         if narrow := compiled.matching(NARROW_COPIES[made_by]):
@@ -331,7 +333,7 @@ def test_a_kernel_that_spills_asks_for_too_much_or_does_not_compile_is_seen(pool
         assert re.search(sentence, "; ".join(complaints(code, forward)), re.DOTALL)
 
 
-def broken(code: Compiled):
+def broken(code: Compiled, problem: Problem):
     """Codes with one thing wrong each."""
 
     def without(pattern):
@@ -343,25 +345,28 @@ def broken(code: Compiled):
     yield replace(code, shared=MOST_SHARED[by] + 16)
     for name in code.spilled:
         yield replace(code, spilled=code.spilled | {name: 8})
-    if code.launch.option("SUM") == "fp64":
+    if problem.type == "float64":
         yield replace(code, operations=code.operations + Counter({"F2F.F64.F32": 1, "v_cvt_f64_f32_e32": 1}))
     for name in {"cuda": ("HMMA.16816.F16", "HGMMA.64x64x16.F16"), "hip": ("v_mfma_f32_16x16x4_4b_f32",)}[by]:
         yield replace(code, operations=code.operations + Counter({name: 1}))
     if kernel in PRODUCTS:
-        yield without(multiplied_by(code.target, "bfloat16"))
+        yield without(multiplied_by(code.target, problem.type))
+    if kernel in PRODUCTS and is_aligned(problem) and has_wide_tiles(code, problem):
         yield without(WIDE_LOADS[by])
         narrow = {"cuda": "LDGSTS.E.BYPASS.64", "hip": "buffer_load_lds_dword"}[by]
         yield replace(code, operations=code.operations + Counter({narrow: 1}))
-    if kernel in MASKS:
+    if kernel in MASKS and problem.type != "float64":
         yield without(EXPONENTIALS[by])
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_whatever_is_wrong_with_a_kernel_s_code_is_complained_of(paired, target):
-    for code in paired[target, STAGE_2]:
-        known = complaints(code, STAGE_2)
-        for wrong in broken(code):
-            assert set(complaints(wrong, STAGE_2)) - set(known), wrong
+    for (made_for, problem), codes in paired.items():
+        if made_for == target and (problem == STAGE_2 or problem.type == "float64"):
+            for code in codes:
+                known = complaints(code, problem)
+                for wrong in broken(code, problem):
+                    assert set(complaints(wrong, problem)) - set(known), wrong
 
 
 def disassembled_in_two_ways(target: str) -> tuple[list[Counter], list[Counter]]:
