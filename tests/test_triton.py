@@ -1,6 +1,7 @@
 """The Triton backend, in Triton's interpreter: what the comparisons of all backends (test_operator*.py) do not show."""
 
 import re
+import types
 
 import numpy as np
 import pytest
@@ -213,3 +214,19 @@ def test_the_backward_operator_refuses_what_is_not_of_its_forward():
         backward(y, x, weight, maximum, normalizer[..., 1:], *OPTIONS)
     with pytest.raises(InputError, match=r"^maximum is \[2, 2, 6\] of torch.float16 on cpu, but it must be"):
         backward(y, x, weight, maximum.half(), normalizer, *OPTIONS)
+
+
+class _Kernel:
+    def __getitem__(self, grid):
+        def fail(*arguments, **options):
+            raise RuntimeError("Triton Error [CUDA]: operation not permitted when stream is capturing")
+
+        return fail
+
+
+@pytest.mark.parametrize(("capturing", "sentence"), [(True, "call the operator once"), (False, "operation not permi")])
+def test_a_first_launch_within_a_capture_says_what_to_do(monkeypatch, capturing, sentence):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    with pytest.raises(RuntimeError, match=sentence):
+        launches.launch(_Kernel(), 1, types.SimpleNamespace(is_cuda=True))
+    launches.launch(_Kernel(), 0)

@@ -99,9 +99,8 @@ class Compiled:
     error: str = ""  # why there is no code, if there is none
     registers: int = 0  # of a thread; on AMD's GPUs vector registers, accumulating ones included
     shared: int = 0  # bytes of a block
-    spilled: dict[str, int] = field(
-        default_factory=dict
-    )  # what is not 0 unless nothing is in memory that should not be
+    # What is not 0 unless nothing is in memory that should not be.
+    spilled: dict[str, int] = field(default_factory=dict)
     operations: Counter = field(default_factory=Counter)  # instructions without operands
 
     def matching(self, pattern: str) -> Counter:

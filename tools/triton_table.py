@@ -27,9 +27,9 @@ HEAD = """\
 # The Triton kernels in figures
 
 Written by `python tools/triton_table.py` from kernels compiled by Triton {version} without a GPU; tests compare it with
-what is compiled. Where there is no other number behind a kernel's name, it is as in stage 2 of the paper's networks:
-32 clips of 4 frames, 128 channels, 512 positions, 4 paths of 8 reduced channels. The kernels of two passes are as with
-the unit before the stride, at 2048 positions. float16 has the blocks of bfloat16.
+what is compiled. Sizes are those of stage 2 of the paper's networks: 32 clips of 4 frames, 128 channels, 512 positions,
+4 paths of 8 reduced channels. The kernels of two passes are as with the unit before the stride, at 2048 positions.
+float16 has the blocks of bfloat16.
 
 * **blocks**, **warps** and stages as the backend launches the kernel, on every GPU alike, and how many registers
   NVIDIA's assembler may use **at most**, where it is told.

@@ -206,8 +206,17 @@ def strides(tensor: Tensor) -> tuple[int, int, int, int]:
 
 
 def launch(kernel, programs: int, *arguments, **options) -> None:
-    if programs:
+    if not programs:
+        return
+    try:
         kernel[(programs,)](*arguments, **options_here(options))
+    except RuntimeError as error:
+        if not (arguments[0].is_cuda and torch.cuda.is_current_stream_capturing()):
+            raise
+        raise RuntimeError(
+            "a Triton kernel is loaded when it is first launched, and not while a CUDA graph is captured; call the "
+            "operator once with the same shapes and types before"
+        ) from error
 
 
 def options_here(options: dict) -> dict:
