@@ -126,6 +126,14 @@ def test_the_operators_pass_opcheck(layout):
     torch.library.opcheck(torch.ops.strf_cuda.triton_backward.default, arguments)
 
 
+def test_strides_that_do_not_matter_are_those_of_the_layout():
+    x, weight = tensors(1)
+    x = torch.randn(24).double().as_strided((1, 4, 1, 3, 2), (777, 1, 555, 8, 4))
+    y, maximum, normalizer = torch.ops.strf_cuda.triton_forward(x, weight, *OPTIONS)
+    grad_x, _ = torch.ops.strf_cuda.triton_backward(y, x, weight, maximum, normalizer, *OPTIONS)
+    assert y.stride() == grad_x.stride() == torch.empty_like(y, memory_format=LAYOUTS["channels-last"]).stride()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_pass_gradcheck(layout):
     x, weight = tensors(requires_grad=True)

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 from triton import cdiv
 
+from strf_cuda.backends.native import output_layout
 from strf_cuda.backends.triton_kernels import blocks, masks, pools, products
 
 # Masks and their gradients are made for as many samples at a time as this many bytes hold, at least one: written and
@@ -47,7 +48,7 @@ class Launches:
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """Y and the statistics of the masks."""
-        y = torch.empty_like(self.x)
+        y = self.like_x()
         pooled, _ = self.pool(self.reduce_channels(), keep=False)
         maximum, normalizer = (self.empty(self.B, self.P, self.N, dtype=self.wide) for _ in range(2))
         one_pass = blocks.one_pass(self.sizes)
@@ -64,7 +65,7 @@ class Launches:
 
     def backward(self, grad: Tensor, maximum: Tensor, normalizer: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of x and weight."""
-        grad_x = torch.empty_like(self.x)
+        grad_x = self.like_x()
         pooled, largest = self.pool(self.reduce_channels(), keep=True)
         pooled_grad = self.empty(self.B, self.P, self.N, self.e_row, dtype=self.wide)
         for first, count in self.groups(2):
@@ -191,6 +192,9 @@ class Launches:
 
     def empty(self, *sizes: int, dtype: torch.dtype | None = None) -> Tensor:
         return self.x.new_empty(sizes, dtype=dtype)
+
+    def like_x(self) -> Tensor:
+        return torch.empty_like(self.x, memory_format=output_layout(self.x))
 
     def groups(self, matrices: int) -> Iterator[tuple[int, int]]:
         """First sample and number of samples of each group, for so many [N, N] matrices a sample."""
