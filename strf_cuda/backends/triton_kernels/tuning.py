@@ -27,6 +27,7 @@ SIDES = (16, 128)  # the smallest that a product of tiles takes, and the largest
 WARPS = (4, 16)
 STAGES = (2, 4)
 ELEMENTS = (256, 4096)  # of a program without products
+REGISTERS = 65536 // 32  # of a multiprocessor, for each thread of a warp
 
 
 def tune(passes: Launches, grad: Tensor, time: Callable[[Call], float]) -> dict[str, Blocks]:
@@ -80,12 +81,18 @@ def tolerance(passes: Launches) -> float:
 
 
 def neighbours(kernel: str, sizes: Sizes, chosen: Blocks) -> list[Blocks]:
-    """All that differ from `chosen` in one number: a size or the warps halved or doubled, one stage more or fewer."""
+    """All that differ from `chosen` in one number: a size or the warps halved or doubled, one stage more or fewer.
+
+    maxnreg goes down where there are not as many registers for all warps.
+    """
     found = []
     for name, value in chosen.items():
         least, most = limits(kernel, name, sizes)
         near = (value - 1, value + 1) if name == "num_stages" else (value // 2, value * 2)
         found += [{**chosen, name: other} for other in near if least <= other <= most]
+    for choice in found:
+        if "maxnreg" in choice:
+            choice["maxnreg"] = min(choice["maxnreg"], REGISTERS // choice["num_warps"])
     return found
 
 
