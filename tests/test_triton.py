@@ -184,6 +184,43 @@ def test_derivatives_and_vmap_of_torch_func_are_those_of_the_function():
         torch.func.jvp(lambda x: attend(x, weight), (x.detach(),), (x.detach(),))
 
 
+def test_second_derivatives_are_refused():
+    x, weight = tensors(requires_grad=True)
+    y = factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+    (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    with pytest.raises(InputError, match="there are no second derivatives of this backend"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_gives_the_function_the_type_of_the_region_and_the_leaves_their_own(dtype):
+    x, weight = tensors(dtype=torch.float32, requires_grad=True)
+    halves = [tensor.detach().to(dtype).requires_grad_() for tensor in (x, weight)]
+
+    def attend(x, weight):
+        return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], pool=("max", "avg"), backend="triton")
+
+    expected = attend(*halves)
+    with torch.autocast("cpu", dtype=dtype):
+        y = attend(x, weight)
+        found = torch.autograd.grad(y, (x, weight), torch.ones_like(y))
+    assert torch.equal(y, expected) and y.dtype == dtype
+    gradients = torch.autograd.grad(expected, halves, torch.ones_like(y))
+    assert all(torch.equal(one, other.float()) for one, other in zip(found, gradients, strict=True))
+
+
+def test_an_exported_program_takes_other_batches_and_sizes():
+    class Unit(torch.nn.Module):
+        def forward(self, x, weight):
+            return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+
+    sizes = {0: torch.export.Dim("batch", min=2, max=64), 3: torch.export.Dim("height", min=2, max=64)}
+    program = torch.export.export(Unit(), tuple(tensors()), dynamic_shapes=(sizes, None)).module()
+    x = torch.randn(3, 4, 2, 5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    _, weight = tensors()
+    assert torch.equal(program(x, weight), Unit()(x, weight))
+
+
 REFUSED = {
     "five dimensions": (dict(x=torch.zeros(2, 4)), "x has 2 dimensions, but it must have 5: [batch, channels, frames"),
     "channels": (

@@ -193,7 +193,7 @@ def test_the_pairs_have_every_type_size_and_kernel(paired):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "type", "size"), EVERYTHING, ids="-".join)
+@pytest.mark.parametrize(("target", "type", "size"), EVERYTHING, ids=["-".join(names) for names in EVERYTHING])
 def test_all_kernels_compile_fit_spill_nothing_and_multiply_on_tensor_cores(everything, target, type, size):
     asked = target, SIZES[size]._replace(type=type)
     assert not (wrong := wrong_in({asked: everything[asked]})), wrong
