@@ -9,7 +9,7 @@ import functools
 import torch
 from torch import Tensor
 
-from strf_cuda.backends import library
+from strf_cuda.backends import indexing, library
 
 
 def why_not(index: int | None = None) -> str | None:
@@ -27,10 +27,7 @@ def too_large(x: Tensor, weight: Tensor) -> str | None:
         "a path of a sample, reduced channels * frames * positions,": 2 * (reduced * frames + 64) * positions,
         "weight": paths * reduced * channels,
     }
-    for what, size in sizes.items():
-        if size >= 2**31:
-            return f"{what} is too large for the CUDA kernels, which count within a sample in 32 bits"
-    return None
+    return indexing.too_large(sizes, "CUDA")
 
 
 def tf32_allowed() -> bool:

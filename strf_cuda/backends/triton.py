@@ -16,7 +16,7 @@ import os
 import torch
 from torch import Tensor
 
-from strf_cuda.backends import library, native
+from strf_cuda.backends import indexing, library, native
 from strf_cuda.backends.reference import is_channels_last
 from strf_cuda.errors import InputError
 
@@ -44,10 +44,7 @@ def too_large(x: Tensor, weight: Tensor) -> str | None:
         "a mask, positions * positions,": positions * (positions + 16),
         "weight": paths * reduced * channels,
     }
-    for what, size in sizes.items():
-        if size >= 2**31:
-            return f"{what} is too large for the Triton kernels, which count within a sample in 32 bits"
-    return None
+    return indexing.too_large(sizes, "Triton")
 
 
 # What torch.compiler.assume_constant_result does; see cuda.py.
