@@ -22,6 +22,7 @@ class DataConfig:
     Args:
         name: walkers (the built-in set), mars, folder (root/person/camera/tracklet/*.jpg) or table (a CSV of frames)
         root: folder or CSV file; null puts the small set of walkers into the cache folder
+        split: which official split, 0 to 9, of a data set that has ten; null for the first, or where there is one
         height: frame height in pixels
         width: frame width in pixels
         frames: frames in a clip
@@ -37,6 +38,7 @@ class DataConfig:
 
     name: DataName = "walkers"
     root: str | None = None
+    split: int | None = None
     height: int = 256
     width: int = 128
     frames: int = 4
@@ -96,16 +98,24 @@ class OptimizerConfig:
     Args:
         learning_rate: initial learning rate
         weight_decay: L2 penalty
-        decay_every: epochs between two reductions of the learning rate
-        decay: factor of each reduction
+        schedule: step (the paper's reductions) or cosine (half a cosine down to 0 at the last epoch)
+        decay_every: epochs between two reductions of the step schedule
+        decay: factor of each of these reductions
+        warmup: epochs over which the learning rate first rises in equal steps
         margin: margin of the triplet loss on cosine distances
+        label_smoothing: share of the cross-entropy's target that is spread over all people
+        ema: decay a step of an exponential moving average of the weights, which is then what is evaluated; 0 for none
     """
 
     learning_rate: float = 3e-4
     weight_decay: float = 5e-4
+    schedule: Literal["step", "cosine"] = "step"
     decay_every: int = 50
     decay: float = 0.1
+    warmup: int = 0
     margin: float = 0.3
+    label_smoothing: float = 0.0
+    ema: float = 0.0
 
 
 @dataclass
@@ -115,14 +125,26 @@ class ProtocolConfig:
     Args:
         every: epochs between two evaluations during training
         batch: clips in a batch
+        frames: frames in a clip, null for as many as in training, or all for one clip of the whole tracklet
         stride: distance in frames between the frames of a clip; 1 (consecutive frames) is the paper's protocol
+        flip: take the mean of the features of every clip and of its mirror image
+        rerank: rank by k-reciprocal neighbours instead of plain distances
+        rerank_k1: neighbours that may be reciprocal
+        rerank_k2: neighbours whose encodings are averaged
+        rerank_lambda: share of the plain distance in the final one, 0 to 1
         shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
         average_precision: standard as papers report it, or trapezoid as the official MARS code computes it
     """
 
     every: int = 10
     batch: int = 32
+    frames: int | Literal["all"] | None = None
     stride: int = 1
+    flip: bool = False
+    rerank: bool = False
+    rerank_k1: int = 20
+    rerank_k2: int = 6
+    rerank_lambda: float = 0.3
     shuffle_frames: bool = False
     average_precision: Literal["standard", "trapezoid"] = "standard"
 
@@ -139,6 +161,9 @@ class TrainConfig:
         epochs: passes over the training tracklets
         precision: arithmetic of the forward pass; auto is bf16-mixed on a GPU that has it, else 32
         device: auto takes a GPU if there is one
+        devices: processes on this machine, each with a GPU of its own or a share of the CPU; torchrun overrides it
+        nodes: machines that take part; torchrun overrides it
+        batch_norm: statistics of the clips of each device, as in published results, or synchronised over all
         data: data set and clips
         model: network
         optimizer: optimiser and loss
@@ -152,6 +177,9 @@ class TrainConfig:
     epochs: int = 250
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    batch_norm: Literal["device", "synchronised"] = "device"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -169,8 +197,12 @@ class EvaluateConfig:
         out: folder for metrics.json, rankings.json and rankings.png; null takes evaluation/ in the run's folder
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
+        split: which of ten official splits, null for the run's
         batch: clips in a batch
+        frames: frames in a clip, or all for one clip of the whole tracklet
         stride: distance in frames between the frames of a clip
+        flip: take the mean of the features of every clip and of its mirror image
+        rerank: rank by k-reciprocal neighbours instead of plain distances
         shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
         average_precision: standard or trapezoid
         workers: processes that decode frames
@@ -183,8 +215,12 @@ class EvaluateConfig:
     out: str | None = None
     data: DataName | None = None
     root: str | None = None
+    split: int | None = None
     batch: int | None = None
+    frames: int | Literal["all"] | None = None
     stride: int | None = None
+    flip: bool = False
+    rerank: bool = False
     shuffle_frames: bool = False
     average_precision: Literal["standard", "trapezoid"] | None = None
     workers: int | None = None

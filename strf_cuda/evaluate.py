@@ -47,7 +47,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     checkpoint = Path(config.checkpoint).expanduser()
     model, trained = load_model(checkpoint)
     data, protocol = _settings(config, trained)
-    dataset = open_dataset(data.name, data.root)
+    dataset = open_dataset(data.name, data.root, data.split)
     for note in dataset.notes:
         print(f"note: {note}")
     print(
@@ -87,9 +87,12 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
 
 def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, ProtocolConfig]:
     """The run's data and protocol, with what was given on the command line in its place."""
-    data = dataclasses.replace(trained.data, **_given(name=config.data, root=config.root, workers=config.workers))
-    if config.data is not None and config.data != trained.data.name and config.root is None:
-        data.root = None
+    data = dataclasses.replace(
+        trained.data,
+        **_given(name=config.data, root=config.root, split=config.split, workers=config.workers),
+    )
+    if config.data is not None and config.data != trained.data.name:
+        data.root, data.split = config.root, config.split
     protocol = dataclasses.replace(
         trained.evaluation,
         shuffle_frames=config.shuffle_frames,

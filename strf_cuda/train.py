@@ -65,7 +65,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     quiet_lightning()
     device, precision = resolve_device(config.device), resolve_precision(config.precision, config.device)
     keep_freed_memory(device)
-    dataset = open_dataset(config.data.name, config.data.root)
+    dataset = open_dataset(config.data.name, config.data.root, config.data.split)
     check_testable(dataset)
     module = Training(config, dataset.train)
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder

@@ -15,16 +15,17 @@ from strf_cuda.errors import InputError
 _READERS = {"walkers": MARS, "mars": MARS, "folder": TrackletFolder, "table": TrackletTable}
 
 
-def open_dataset(name: str, root: str | None) -> TrackletDataset:
+def open_dataset(name: str, root: str | None, split: int | None = None) -> TrackletDataset:
     """Opens a data set.
 
     Args:
         name: "walkers", "mars", "folder" or "table".
         root: its folder or CSV file. For walkers, None stands for the small built-in set, which is drawn into the
             cache folder when it is not there yet.
+        split: which official split, of a data set that has several.
 
     Raises:
-        InputError: no root where one is needed, or whatever is wrong with the data set.
+        InputError: no root where one is needed, a split of a data set with one only, or a fault of the data set.
     """
     if root is None:
         if name != "walkers":
@@ -32,6 +33,8 @@ def open_dataset(name: str, root: str | None) -> TrackletDataset:
                 f"the data set {name} needs its folder or file: --data.root in training, --root in evaluation"
             )
         root = str(built_in_walkers())
+    if split is not None:
+        raise InputError(f"split is {split}, but the data set {name} has one split only: leave it out")
     return _READERS[name](root)
 
 
