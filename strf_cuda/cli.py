@@ -157,7 +157,7 @@ def _spell_out_flags(argv: Sequence[str], fields: Mapping[str, _Field]) -> list[
     words = []
     for position, word in enumerate(argv):
         alone = position + 1 == len(argv) or argv[position + 1].startswith("--")
-        flag = word.startswith("--") and word[2:] in fields and fields[word[2:]].type is bool
+        flag = word.startswith("--") and word[2:] in fields and fields[word[2:]].type in (bool, bool | None)
         words.append(f"{word}=true" if flag and alone else word)
     return words
 

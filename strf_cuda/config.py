@@ -98,10 +98,10 @@ class OptimizerConfig:
     Args:
         learning_rate: initial learning rate
         weight_decay: L2 penalty
-        schedule: step (the paper's reductions) or cosine (half a cosine down to 0 at the last epoch)
+        schedule: step (the paper's reductions) or cosine (half a cosine, 0 at the end of the last epoch)
         decay_every: epochs between two reductions of the step schedule
         decay: factor of each of these reductions
-        warmup: epochs over which the learning rate first rises in equal steps
+        warmup: epochs over which the learning rate rises in equal steps to its full height
         margin: margin of the triplet loss on cosine distances
         label_smoothing: share of the cross-entropy's target that is spread over all people
         ema: decay a step of an exponential moving average of the weights, which is then what is evaluated; 0 for none
@@ -203,6 +203,9 @@ class EvaluateConfig:
         stride: distance in frames between the frames of a clip
         flip: take the mean of the features of every clip and of its mirror image
         rerank: rank by k-reciprocal neighbours instead of plain distances
+        rerank_k1: neighbours that may be reciprocal
+        rerank_k2: neighbours whose encodings are averaged
+        rerank_lambda: share of the plain distance in the final one, 0 to 1
         shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
         average_precision: standard or trapezoid
         workers: processes that decode frames
@@ -219,8 +222,11 @@ class EvaluateConfig:
     batch: int | None = None
     frames: int | Literal["all"] | None = None
     stride: int | None = None
-    flip: bool = False
-    rerank: bool = False
+    flip: bool | None = None
+    rerank: bool | None = None
+    rerank_k1: int | None = None
+    rerank_k2: int | None = None
+    rerank_lambda: float | None = None
     shuffle_frames: bool = False
     average_precision: Literal["standard", "trapezoid"] | None = None
     workers: int | None = None
@@ -244,7 +250,11 @@ def check_training(config: TrainConfig) -> None:
         "evaluation.every": protocol.every,
         "evaluation.batch": protocol.batch,
         "evaluation.stride": protocol.stride,
+        "evaluation.rerank_k1": protocol.rerank_k1,
+        "evaluation.rerank_k2": protocol.rerank_k2,
     }
+    if isinstance(protocol.frames, int):
+        at_least_one["evaluation.frames"] = protocol.frames
     for name, value in at_least_one.items():
         if value < 1:
             raise InputError(f"{name} is {value}, but it must be at least 1")
@@ -255,6 +265,7 @@ def check_training(config: TrainConfig) -> None:
         "optimizer.weight_decay": optimizer.weight_decay,
         "optimizer.decay": optimizer.decay,
         "optimizer.margin": optimizer.margin,
+        "optimizer.warmup": optimizer.warmup,
     }
     for name, value in not_negative.items():
         if not 0 <= value < float("inf"):
@@ -268,3 +279,12 @@ def check_training(config: TrainConfig) -> None:
     for name, value in {"data.flip": data.flip, "data.erase": data.erase}.items():
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a probability is between 0 and 1")
+    for name, value in {"label_smoothing": optimizer.label_smoothing, "ema": optimizer.ema}.items():
+        if not 0 <= value < 1:
+            raise InputError(f"optimizer.{name} is {value}, but it must be 0 or more and less than 1")
+    if optimizer.warmup >= config.epochs:
+        raise InputError(
+            f"optimizer.warmup is {optimizer.warmup}, but it must be less than the number of epochs, {config.epochs}"
+        )
+    if not 0 <= protocol.rerank_lambda <= 1:
+        raise InputError(f"evaluation.rerank_lambda is {protocol.rerank_lambda}, but it must be between 0 and 1")

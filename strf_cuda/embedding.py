@@ -34,7 +34,9 @@ def embed_tracklets(
         progress: show a bar with the remaining time where stderr is a terminal.
 
     Returns:
-        float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length.
+        float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length. With `protocol.flip` the
+        feature of a clip is the mean of its own and of its mirror image's, as is common practice (described by Ni and
+        Rahtu, "FlipReID", EUVIP 2021).
 
     Raises:
         InputError: a frame that cannot be read.
@@ -52,12 +54,14 @@ def embed_tracklets(
     )
     sums = None
     for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=None if progress else True, leave=False):
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            features = model(normalise(clips.to(device, non_blocking=True)))
-        if sums is None:
-            sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
-        sums.index_add_(0, owners, features.cpu().double())
-    # The mean differs from the sum by a factor, which the scaling to unit length takes away.
+        clips = normalise(clips.to(device, non_blocking=True))
+        for view in (clips, clips.flip(4)) if protocol.flip else (clips,):
+            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                features = model(view)
+            if sums is None:
+                sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
+            sums.index_add_(0, owners, features.cpu().double())
+    # Means differ from sums by a factor, which the scaling to unit length takes away.
     return F.normalize(sums).float()
 
 

@@ -4,6 +4,7 @@ So a run continues exactly from a checkpoint: batches and augmentation are drawn
 torch's own generator is set from (seed, step) before every batch, and the learning rate is a function of the epoch.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class Training(L.LightningModule):
         if config.model.weights is not None:
             load_imagenet_weights(self.model, config.model.weights)
         self.augmentation = ClipAugmentation(config.data.flip, config.data.erase, config.data.erase_per_frame)
-        self.loss = ReidLoss(config.optimizer.margin)
+        self.loss = ReidLoss(config.optimizer.margin, config.optimizer.label_smoothing)
 
     def train_dataloader(self) -> ClipLoader:
         """This epoch's batches; the trainer asks again for every epoch."""
@@ -64,7 +65,7 @@ class Training(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         for group in self.optimizers().param_groups:
-            group["lr"] = learning_rate(self.config.optimizer, self.current_epoch)
+            group["lr"] = learning_rate(self.config.optimizer, self.current_epoch, self.config.epochs)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         generator = batch_generator(self.config.seed, self.global_step)
@@ -95,6 +96,16 @@ class Training(L.LightningModule):
         check_architecture(self, checkpoint["state_dict"], "the checkpoint")
 
 
-def learning_rate(config: OptimizerConfig, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0: divided every `decay_every` epochs (supplement, section C)."""
-    return config.learning_rate * config.decay ** (epoch // config.decay_every)
+def learning_rate(config: OptimizerConfig, epoch: int, epochs: int) -> float:
+    """The learning rate of an epoch, counted from 0, in a run of `epochs`; all steps of an epoch have the same.
+
+    The schedule "step" divides it every `decay_every` epochs, counted from the beginning (supplement, section C). With
+    W epochs of warm-up, epoch e < W has (e + 1) / (W + 1) of it, so that epoch W is the first with all of it (gradual
+    warm-up, Goyal et al., arXiv:1706.02677, section 2.2). The schedule "cosine" follows half a cosine from there to 0,
+    which the end of the last epoch would reach (Loshchilov and Hutter, ICLR 2017, equation 5, without restarts).
+    """
+    rate = config.learning_rate * min(1.0, (epoch + 1) / (config.warmup + 1))
+    if config.schedule == "step":
+        return rate * config.decay ** (epoch // config.decay_every)
+    passed = max(0, epoch - config.warmup) / (epochs - config.warmup)
+    return rate * (1 + math.cos(math.pi * passed)) / 2

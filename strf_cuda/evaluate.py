@@ -63,7 +63,12 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     metrics = {
         **evaluation.to_dict(),
         "checkpoint": str(config.checkpoint),
-        "protocol": {**to_dict(protocol), "frames": data.frames, "height": data.height, "width": data.width},
+        "protocol": {
+            **to_dict(protocol),
+            "frames": protocol.frames or data.frames,
+            "height": data.height,
+            "width": data.width,
+        },
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "rankings.json", evaluation.rankings(TOP))
@@ -96,7 +101,17 @@ def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig,
     protocol = dataclasses.replace(
         trained.evaluation,
         shuffle_frames=config.shuffle_frames,
-        **_given(batch=config.batch, stride=config.stride, average_precision=config.average_precision),
+        **_given(
+            batch=config.batch,
+            frames=config.frames,
+            stride=config.stride,
+            flip=config.flip,
+            rerank=config.rerank,
+            rerank_k1=config.rerank_k1,
+            rerank_k2=config.rerank_k2,
+            rerank_lambda=config.rerank_lambda,
+            average_precision=config.average_precision,
+        ),
     )
     return data, protocol
 
@@ -106,11 +121,13 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _check(config: EvaluateConfig) -> None:
-    at_least = {"batch": 1, "stride": 1, "workers": 0, "queries": 0}
+    at_least = {"batch": 1, "frames": 1, "stride": 1, "rerank_k1": 1, "rerank_k2": 1, "workers": 0, "queries": 0}
     for name, least in at_least.items():
         value = getattr(config, name)
-        if value is not None and value < least:
+        if isinstance(value, int) and value < least:
             raise InputError(f"{name} is {value}, but it must be {least} or more")
+    if config.rerank_lambda is not None and not 0 <= config.rerank_lambda <= 1:
+        raise InputError(f"rerank_lambda is {config.rerank_lambda}, but it must be between 0 and 1")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,13 @@ class ReidLoss(nn.Module):
 
     Args:
         margin: on the cosine distance 1 - cos.
+        label_smoothing: share s of the cross-entropy's target that is spread evenly over all people: the clip's own
+            gets 1 - s + s / people (Szegedy et al., CVPR 2016, section 7). The paper has none.
     """
 
-    def __init__(self, margin: float = 0.3):
+    def __init__(self, margin: float = 0.3, label_smoothing: float = 0.0):
         super().__init__()
+        self.label_smoothing = label_smoothing
         distance = CosineSimilarity()
         self.miner = BatchHardMiner(distance=distance)
         # The default reducer leaves out the anchors whose loss is zero, which makes easy batches loud.
@@ -43,6 +46,6 @@ class ReidLoss(nn.Module):
         # A half type would round cosine distances to multiples of 1/256, also where autocast computes the product.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
-            cross_entropy = F.cross_entropy(logits.float(), labels)
+            cross_entropy = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
             triplet = self.triplet(features, labels, self.miner(features, labels))
         return Losses(cross_entropy + triplet, cross_entropy, triplet)

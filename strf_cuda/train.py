@@ -168,6 +168,11 @@ def _continued(out: str | None, argv: list[str] | None) -> TrainConfig:
     saved = read_yaml(saved_file)
     config = load_config(TrainConfig, argv, prog=PROG, defaults=to_dict(from_dict(TrainConfig, saved, str(saved_file))))
     for name, before, now in _differences(saved, to_dict(config)):
+        if name == "epochs" and config.optimizer.schedule == "cosine":
+            raise InputError(
+                f"epochs is {now}, but the run in {out} was started with {before}, and the cosine of its learning rate "
+                "ends with these"
+            )
         if name not in CHANGEABLE:
             raise InputError(
                 f"{name} is {now}, but the run in {out} was started with {before}, and a run continues as it began"

@@ -40,6 +40,7 @@ class Run:
     epochs: int = 3
     rate: float = 0.1
     quiet: bool = False
+    loud: bool | None = None
 
 
 def load(*argv, **options):
@@ -54,6 +55,11 @@ def test_later_options_override_earlier_ones_and_files_override_presets(tmp_path
     config = load("--out=x", f"--config={tmp_path}/mine.yaml", "--epochs", "7", presets=presets)
     assert config == Run(out="x", network=Network(kind="c2d", blocks=(1, 2, 3)), epochs=7, rate=0.25)
     assert load("--out=x", "--preset=large", presets=presets) == Run(out="x", preset="large", epochs=50)
+
+
+def test_a_switch_alone_means_true_also_where_null_is_its_default():
+    assert load("--out=x", "--quiet", "--loud", "--epochs=1") == Run(out="x", quiet=True, loud=True, epochs=1)
+    assert load("--out=x").loud is None and load("--out=x", "--loud=false").loud is False
 
 
 def test_a_configuration_survives_being_saved(tmp_path):

@@ -54,14 +54,15 @@ def tracklets(tmp_path_factory):
 
 
 @torch.no_grad()
-def embed_plainly(model, tracklets, stride=1):
+def embed_plainly(model, tracklets, stride=1, flip=False):
     """One clip at a time, the mean over a tracklet's clips, unit length; in float64 after the model."""
     embeddings = []
     for tracklet in tracklets:
         features = []
         for clip in evaluation_clips(len(tracklet), DATA.frames, stride):
             frames = np.stack([read_frame(tracklet.paths[i], DATA.height, DATA.width) for i in clip])
-            features.append(model(normalise(torch.from_numpy(frames)[None]))[0].double())
+            views = [frames, frames[:, :, ::-1].copy()] if flip else [frames]
+            features += [model(normalise(torch.from_numpy(view)[None]))[0].double() for view in views]
         mean = sum(features) / len(features)
         embeddings.append(mean / mean.norm())
     return torch.stack(embeddings)
@@ -72,6 +73,12 @@ def test_an_embedding_is_the_normalised_mean_over_all_clips(model, tracklets, st
     embeddings = embed_tracklets(model, tracklets, DATA, dataclasses.replace(PROTOCOL, stride=stride))
     assert embeddings.dtype == torch.float32 and embeddings.shape == (len(LENGTHS), 8)
     torch.testing.assert_close(embeddings.double(), embed_plainly(model, tracklets, stride), atol=1e-6, rtol=0)
+
+
+def test_the_flip_test_takes_the_mean_over_clips_and_their_mirror_images(model, tracklets):
+    flipped = embed_tracklets(model, tracklets, DATA, dataclasses.replace(PROTOCOL, flip=True))
+    torch.testing.assert_close(flipped.double(), embed_plainly(model, tracklets, flip=True), atol=1e-6, rtol=0)
+    assert (flipped - embed_tracklets(model, tracklets, DATA, PROTOCOL)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("batch", "workers"), [(1, 0), (2, 2), (64, 0), (5, 1)])

@@ -43,7 +43,11 @@ class Watch(L.Callback):
 def train_steps(tracklets, steps=2, epochs=1, seed=0, precision="32", optimizer=None, **model):
     """Runs the first steps of each epoch; returns what was seen and the module."""
     config = TrainConfig(
-        seed=seed, data=DATA, model=dataclasses.replace(SMALL, **model), optimizer=optimizer or OptimizerConfig()
+        seed=seed,
+        epochs=epochs,
+        data=DATA,
+        model=dataclasses.replace(SMALL, **model),
+        optimizer=optimizer or OptimizerConfig(),
     )
     module, watch = Training(config, tracklets), Watch()
     with warnings.catch_warnings():
@@ -70,7 +74,38 @@ def unit_gradients(gradients):
 
 def test_the_paper_s_learning_rate_falls_to_a_tenth_every_50_epochs():
     for epoch in range(300):
-        assert learning_rate(OptimizerConfig(), epoch) == pytest.approx(3e-4 / 10 ** (epoch // 50), rel=1e-12)
+        assert learning_rate(OptimizerConfig(), epoch, 300) == pytest.approx(3e-4 / 10 ** (epoch // 50), rel=1e-12)
+
+
+def test_warm_up_rises_in_equal_steps_and_reductions_count_from_the_beginning():
+    config = OptimizerConfig(learning_rate=1.0, warmup=3, decay_every=5, decay=0.1)
+    rates = [learning_rate(config, epoch, 12) for epoch in range(12)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1] + [0.1] * 5 + [0.01] * 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_the_cosine_begins_at_the_full_rate_and_is_symmetric_about_half_of_it(warmup):
+    config = OptimizerConfig(learning_rate=2.0, schedule="cosine", warmup=warmup)
+    rates = [learning_rate(config, epoch, warmup + 8) for epoch in range(warmup + 8)]
+    assert rates[:warmup] == pytest.approx([2 / 3, 4 / 3][:warmup])
+    after = rates[warmup:]
+    assert after[0] == 2 and after[4] == pytest.approx(1)
+    assert all(after[i] + after[8 - i] == pytest.approx(2) for i in range(1, 8))
+    assert after == sorted(after, reverse=True) and 0 < after[-1] < 0.1
+
+
+def test_a_run_of_warm_up_and_cosine_uses_these_rates(tracklets):
+    optimizer = OptimizerConfig(learning_rate=0.01, schedule="cosine", warmup=1)
+    watch, _ = train_steps(tracklets, steps=1, epochs=3, optimizer=optimizer, unit="none", depth=(1, 1, 1, 1))
+    assert watch.rates == [learning_rate(optimizer, epoch, 3) for epoch in range(3)] == [0.005, 0.01, 0.005]
+
+
+def test_label_smoothing_reaches_the_loss(tracklets):
+    plain, smooth = (
+        train_steps(tracklets, steps=1, optimizer=OptimizerConfig(label_smoothing=share), unit="none")[0].losses
+        for share in (0.0, 0.5)
+    )
+    assert plain != smooth
 
 
 def test_every_step_uses_the_rate_of_its_epoch(tracklets):

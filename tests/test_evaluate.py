@@ -114,12 +114,13 @@ def test_results_go_beside_the_checkpoint_by_default(trained, tmp_path):
 
 def test_protocol_options_take_the_run_s_place(options, out):
     figures = []
-    for extra in ([], ["--shuffle_frames"], ["--stride=1"], ["--average_precision=trapezoid"]):
+    for extra in ([], ["--shuffle_frames"], ["--stride=1"], ["--flip"], ["--average_precision=trapezoid"]):
         assert command(*options, *extra) == 0
         figures.append(strict_json(out / "metrics.json"))
-    plain, shuffled, consecutive, trapezoid = figures
+    plain, shuffled, consecutive, flipped, trapezoid = figures
     assert shuffled["protocol"] == {**plain["protocol"], "shuffle_frames": True}
     assert consecutive["protocol"] == {**plain["protocol"], "stride": 1}
+    assert flipped["protocol"] == {**plain["protocol"], "flip": True}
     assert trapezoid["average_precision"] == "trapezoid" and trapezoid["mAP"] != plain["mAP"]
     assert trapezoid["cmc"] == plain["cmc"]
 
@@ -152,6 +153,11 @@ def test_another_data_set_can_be_evaluated(options, out, tiny_walkers, tmp_path,
         (["--data=mars"], "the data set mars needs its folder or file"),
         (["--data=marz"], "data on the command line is 'marz', but it must be"),
         (["--stride=0"], "stride is 0, but it must be 1 or more"),
+        (["--frames=0"], "frames is 0, but it must be 1 or more"),
+        (["--frames=some"], "frames on the command line is 'some', but it must be a whole number or all or null"),
+        (["--rerank_k1=0"], "rerank_k1 is 0, but it must be 1 or more"),
+        (["--rerank_k2=-1"], "rerank_k2 is -1, but it must be 1 or more"),
+        (["--rerank_lambda=1.1"], "rerank_lambda is 1.1, but it must be between 0 and 1"),
         (["--batch=0"], "batch is 0, but it must be 1 or more"),
         (["--queries=-1"], "queries is -1, but it must be 0 or more"),
         (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU"),
@@ -228,5 +234,6 @@ def test_the_command_has_an_exit_status():
 def test_the_run_s_settings_are_the_defaults():
     """An option that is not given must not override what the checkpoint says."""
     config = EvaluateConfig(checkpoint="x")
-    names = ("data", "root", "batch", "stride", "average_precision", "workers")
+    names = ("data", "root", "batch", "frames", "stride", "flip", "average_precision", "workers")
+    names += ("rerank", "rerank_k1", "rerank_k2", "rerank_lambda")
     assert all(getattr(config, name) is None for name in names)

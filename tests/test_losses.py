@@ -96,6 +96,22 @@ def test_the_cross_entropy_has_no_smoothing_and_the_sum_no_weights():
     assert losses.total.item() == pytest.approx(expected + batch_hard_triplet(features, labels, MARGIN), abs=3e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_label_smoothing_spreads_its_share_of_the_target_over_all_people(smoothing):
+    labels, people = [0, 2, 2, 1], 5
+    logits = 3 * torch.randn(4, people, generator=torch.Generator().manual_seed(1))
+    features = clustered_features(labels, 1.0)
+    losses = ReidLoss(MARGIN, smoothing)(logits, features, torch.tensor(labels))
+    expected = 0.0
+    for row, label in zip(logits.double().tolist(), labels, strict=True):
+        normaliser = math.log(sum(map(math.exp, row)))
+        for person, logit in enumerate(row):
+            target = smoothing / people + (1 - smoothing) * (person == label)
+            expected -= target * (logit - normaliser) / len(labels)
+    assert losses.cross_entropy.item() == pytest.approx(expected, abs=1e-6)
+    assert losses.triplet == losses_of(features, labels).triplet
+
+
 def test_perfect_logits_reach_zero_cross_entropy():
     losses = ReidLoss()(100 * torch.eye(3), clustered_features([0, 1, 2], 1.0), torch.tensor([0, 1, 2]))
     assert losses.cross_entropy.item() == 0

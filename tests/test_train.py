@@ -211,6 +211,17 @@ def test_help_answers_at_once_without_torch():
         (["--seed=-1"], "seed is -1, but it must be 0 or more"),
         (["--seed=9223372036854775808"], "seed is 9223372036854775808, but it must be less than 2^63"),
         (["--data.flip=1.5"], "data.flip is 1.5, but a probability is between 0 and 1"),
+        (
+            ["--optimizer.label_smoothing=1"],
+            "optimizer.label_smoothing is 1.0, but it must be 0 or more and less than 1",
+        ),
+        (["--optimizer.ema=-0.1"], "optimizer.ema is -0.1, but it must be 0 or more and less than 1"),
+        (["--optimizer.warmup=-1"], "optimizer.warmup is -1, but it must be 0 or more"),
+        (["--optimizer.warmup=3"], "optimizer.warmup is 3, but it must be less than the number of epochs, 3"),
+        (["--evaluation.frames=0"], "evaluation.frames is 0, but it must be at least 1"),
+        (["--evaluation.rerank_k1=0"], "evaluation.rerank_k1 is 0, but it must be at least 1"),
+        (["--evaluation.rerank_k2=0"], "evaluation.rerank_k2 is 0, but it must be at least 1"),
+        (["--evaluation.rerank_lambda=2"], "evaluation.rerank_lambda is 2.0, but it must be between 0 and 1"),
         (["--optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0, but it must be 0 or more"),
         (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32"),
         (["--model.weights=/no/such.pth"], "there is no weights file /no/such.pth"),
@@ -272,6 +283,17 @@ def test_a_data_set_without_matches_trains_without_figures(options, folder, tiny
 
 def test_a_run_that_diverges_says_so(fails):
     assert "its training has diverged" in fails("--optimizer.learning_rate=1e30")
+
+
+def test_a_run_on_a_cosine_cannot_become_longer(fails, finished, tmp_path):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["optimizer"]["schedule"] = "cosine"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert fails("--resume", f"--out={copy}", "--epochs=9") == (
+        f"epochs is 9, but the run in {copy} was started with {config['epochs']}, and the cosine of its learning rate "
+        "ends with these"
+    )
 
 
 def test_a_damaged_last_checkpoint_is_named_on_resuming(fails, finished, tmp_path):
