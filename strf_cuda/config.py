@@ -10,7 +10,7 @@ from typing import Literal
 from strf_cuda.errors import InputError
 
 PRESETS = {name: Path(__file__).parent / "presets" / f"{name}.yaml" for name in ("demo", "paper")}
-DataName = Literal["walkers", "mars", "folder", "table"]
+DataName = Literal["walkers", "mars", "duke", "ilids", "prid", "folder", "table"]
 PathName = Literal["temporal_dynamic", "temporal_static", "spatial_fine", "spatial_coarse"]
 PoolName = Literal["max", "avg"]
 
@@ -20,7 +20,8 @@ class DataConfig:
     """The data set and how clips are drawn from it.
 
     Args:
-        name: walkers (the built-in set), mars, folder (root/person/camera/tracklet/*.jpg) or table (a CSV of frames)
+        name: walkers (the built-in set), mars, duke (DukeMTMC-VideoReID), ilids (iLIDS-VID), prid (PRID2011), folder
+            (root/person/camera/tracklet/*.jpg) or table (a CSV of frames)
         root: folder or CSV file; null puts the small set of walkers into the cache folder
         split: which official split, 0 to 9, of a data set that has ten; null for the first, or where there is one
         height: frame height in pixels

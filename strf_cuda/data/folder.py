@@ -120,15 +120,15 @@ def scan_people(root: Path) -> dict[tuple[str, str, str], FramePaths]:
     return tracklets
 
 
-def subfolders(folder: Path, level: str) -> list[str]:
+def subfolders(folder: Path, level: str, layout: str = LAYOUT) -> list[str]:
     """The names of the folders at one level of the layout, in natural order."""
     names = visible(folder)
     folders = [name for name in names if (folder / name).is_dir()]
     if not folders:
-        raise InputError(f"{folder} has no {level} folder: frames must lie in {LAYOUT}")
+        raise InputError(f"{folder} has no {level} folder: frames must lie in {layout}")
     image = next((name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and name not in folders), None)
     if image:
-        raise InputError(f"{folder / image} lies among the {level} folders: frames must lie in {LAYOUT}")
+        raise InputError(f"{folder / image} lies among the {level} folders: frames must lie in {layout}")
     return folders
 
 

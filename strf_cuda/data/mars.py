@@ -23,7 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from strf_cuda.data.completeness import hold_to_official_counts
 from strf_cuda.data.indexing import FramePaths, and_more, existing_root, missing_files, population_notes
+from strf_cuda.data.matlab import read_matrix
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
 
@@ -131,35 +133,18 @@ def read_names(root: Path, name: str) -> np.ndarray:
     return np.array(lines, dtype=np.bytes_)
 
 
-def read_matrix(root: Path, file: str, variable: str) -> np.ndarray:
+def read_info(root: Path, file: str, variable: str) -> np.ndarray:
     """The whole numbers of one variable in info/<file>."""
-    from scipy.io import loadmat  # takes a quarter of a second, which commands that read no MARS need not wait for
-
     path = root / "info" / file
     if not path.exists():
         raise InputError(f"{path} does not exist: MARS needs its official info folder")
-    try:
-        contents = loadmat(path)
-    except Exception as error:  # scipy raises a different type for every way in which a file can be damaged
-        raise InputError(f"{path} cannot be read as a MATLAB file: {' '.join(str(error).split())}") from error
-    if variable not in contents:
-        found = ", ".join(key for key in contents if not key.startswith("__")) or "nothing"
-        raise InputError(f"{path} must hold the variable {variable}, but holds {found}")
-    matrix = contents[variable]
-    if not np.issubdtype(matrix.dtype, np.number):
-        raise InputError(f"{variable} in {path} must hold whole numbers, but is of type {matrix.dtype}")
-    broken = matrix[matrix != np.round(matrix)]
-    if len(broken):
-        raise InputError(f"{variable} in {path} must hold whole numbers, but holds {broken[0]}{and_more(len(broken))}")
-    if not matrix.size:
-        raise InputError(f"{variable} in {path} is empty")
-    return matrix.astype(np.int64)
+    return read_matrix(path, variable)
 
 
 def read_rows(root: Path, name: str) -> np.ndarray:
     """The rows [N, 4] of info/tracks_<name>_info.mat."""
     file = f"tracks_{name}_info.mat"
-    rows = read_matrix(root, file, f"track_{name}_info")
+    rows = read_info(root, file, f"track_{name}_info")
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise InputError(
             f"{root / 'info' / file} must have the columns first frame, last frame, person and camera, "
@@ -170,7 +155,7 @@ def read_rows(root: Path, name: str) -> np.ndarray:
 
 def read_queries(root: Path, test: Split) -> list[int]:
     """The queries as 0-based rows of the test split."""
-    queries = read_matrix(root, "query_IDX.mat", "query_IDX").ravel()
+    queries = read_info(root, "query_IDX.mat", "query_IDX").ravel()
     count = len(test.rows)
     outside = queries[(queries < 1) | (queries > count)]
     if len(outside):
@@ -352,18 +337,12 @@ def count(train: Split, test: Split, queries: list[int]) -> dict[str, int | floa
 
 def completeness_notes(root: Path, train: Split, test: Split, queries: list[int]) -> list[str]:
     """A note for a partial copy; nothing for a complete one, which must meet every official count."""
-    counts = count(train, test, queries)
-    if any(counts[claim] == OFFICIAL_COUNTS[claim] for claim in COMPLETENESS_CLAIMS):
-        differing = [name for name, official in OFFICIAL_COUNTS.items() if counts[name] != official]
-        if differing:
-            name = differing[0]
-            raise InputError(
-                f"{root} looks like the complete MARS, but its number of {name} is {counts[name]:,} instead of "
-                f"{OFFICIAL_COUNTS[name]:,}{and_more(len(differing))}: compare its info folder with the official one"
-            )
-        return []
-    shares = [
-        f"{counts[name]:,} of {OFFICIAL_COUNTS[name]:,} {name}"
-        for name in ("training tracklets", "test tracklets", "queries")
-    ]
-    return [f"partial copy of MARS: {', '.join(shares)}; its figures compare with no published ones"]
+    return hold_to_official_counts(
+        "MARS",
+        root,
+        count(train, test, queries),
+        OFFICIAL_COUNTS,
+        claims=COMPLETENESS_CLAIMS,
+        shares=("training tracklets", "test tracklets", "queries"),
+        advice="compare its info folder with the official one",
+    )

@@ -4,25 +4,35 @@ import hashlib
 import os
 from pathlib import Path
 
+from strf_cuda.data.duke import DukeMTMCVideoReID
 from strf_cuda.data.folder import TrackletFolder
+from strf_cuda.data.ilids import ILIDSVID
 from strf_cuda.data.mars import MARS
+from strf_cuda.data.prid import PRID2011
 from strf_cuda.data.table import TrackletTable
 from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.data.walkers import WalkersConfig, make_walkers
 from strf_cuda.data.walkers.config import GENERATOR_VERSION
 from strf_cuda.errors import InputError
 
-_READERS = {"walkers": MARS, "mars": MARS, "folder": TrackletFolder, "table": TrackletTable}
+_READERS = {
+    "walkers": MARS,
+    "mars": MARS,
+    "duke": DukeMTMCVideoReID,
+    "folder": TrackletFolder,
+    "table": TrackletTable,
+}
+_SPLIT_READERS = {"ilids": ILIDSVID, "prid": PRID2011}
 
 
 def open_dataset(name: str, root: str | None, split: int | None = None) -> TrackletDataset:
     """Opens a data set.
 
     Args:
-        name: "walkers", "mars", "folder" or "table".
+        name: "walkers", "mars", "duke", "ilids", "prid", "folder" or "table".
         root: its folder or CSV file. For walkers, None stands for the small built-in set, which is drawn into the
             cache folder when it is not there yet.
-        split: which official split, of a data set that has several.
+        split: which split, 0 to 9, of iLIDS-VID and PRID2011; None for the first, or for data sets with one split.
 
     Raises:
         InputError: no root where one is needed, a split of a data set with one only, or a fault of the data set.
@@ -33,6 +43,8 @@ def open_dataset(name: str, root: str | None, split: int | None = None) -> Track
                 f"the data set {name} needs its folder or file: --data.root in training, --root in evaluation"
             )
         root = str(built_in_walkers())
+    if name in _SPLIT_READERS:
+        return _SPLIT_READERS[name](root, split or 0)
     if split is not None:
         raise InputError(f"split is {split}, but the data set {name} has one split only: leave it out")
     return _READERS[name](root)
