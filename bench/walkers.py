@@ -71,7 +71,7 @@ def mask_entropy(checkpoint: Path) -> dict[str, float]:
     model, config = load_model(checkpoint)
     data = config.data
     loader = evaluation_loader(
-        open_dataset(data.name, data.root).query, batch_size=32, height=data.height, width=data.width,
+        open_dataset(data.name, data.root).query, batch_frames=32 * data.frames, height=data.height, width=data.width,
         frames=data.frames, workers=0, stride=config.evaluation.stride,
     )  # fmt: skip
     found = {}

@@ -125,7 +125,7 @@ class ProtocolConfig:
 
     Args:
         every: epochs between two evaluations during training
-        batch: clips in a batch
+        batch: clips in a batch; of clips longer than in training as many as have no more frames in all
         frames: frames in a clip, null for as many as in training, or all for one clip of the whole tracklet
         stride: distance in frames between the frames of a clip; 1 (consecutive frames) is the paper's protocol
         flip: take the mean of the features of every clip and of its mirror image

@@ -1,6 +1,7 @@
 """Embeddings of whole tracklets: the mean over the clips that cover them (supplement, section C).
 
-Batches go across tracklets and only sums are kept, so memory does not depend on how long a tracklet is.
+Batches go across tracklets and only sums are kept, so memory does not depend on how long a tracklet is, unless the
+protocol asks for clips of whole tracklets.
 """
 
 from collections.abc import Sequence
@@ -44,10 +45,10 @@ def embed_tracklets(
     device = next(model.parameters()).device
     loader = evaluation_loader(
         tracklets,
-        batch_size=protocol.batch,
+        batch_frames=protocol.batch * data.frames,
         height=data.height,
         width=data.width,
-        frames=data.frames,
+        frames=protocol.frames or data.frames,
         workers=data.workers,
         stride=protocol.stride,
         shuffle_frames=protocol.shuffle_frames,

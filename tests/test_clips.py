@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames
+from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames, whole_clips
 
 lengths = st.integers(1, 200)
 frame_counts = st.integers(1, 9)
@@ -78,3 +78,19 @@ def test_the_rest_of_a_strided_tracklet_is_spread_over_few_moving_clips():
     assert evaluation_clips(10, 4, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 9, 8, 9]]
     assert evaluation_clips(40, 4, 8)[8:].tolist() == [[32, 34, 36, 38], [33, 35, 37, 39]]
     assert evaluation_clips(10, 4, 8).tolist() == [[0, 3, 6, 9], [1, 4, 7, 1], [2, 5, 8, 2]]
+
+
+@settings(deadline=None)
+@given(lengths, strides)
+def test_whole_clips_use_every_frame_once_at_the_stride_and_differ_by_a_frame_at_most(length, stride):
+    clips = whole_clips(length, stride)
+    assert len(clips) == min(length, stride)
+    assert sorted(frame for clip in clips for frame in clip.tolist()) == list(range(length))
+    assert all((np.diff(clip) == stride).all() for clip in clips)
+    sizes = [len(clip) for clip in clips]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[-1] <= 1
+
+
+def test_stride_one_gives_the_whole_tracklet_as_one_clip():
+    assert [clip.tolist() for clip in whole_clips(5)] == [[0, 1, 2, 3, 4]]
+    assert [clip.tolist() for clip in whole_clips(5, 2)] == [[0, 2, 4], [1, 3]]

@@ -12,7 +12,7 @@ from torch import nn
 from images import make_tracklets
 from strf_cuda.config import DataConfig, ProtocolConfig
 from strf_cuda.data.augment import normalise
-from strf_cuda.data.clips import evaluation_clips
+from strf_cuda.data.clips import evaluation_clips, whole_clips
 from strf_cuda.data.frames import read_frame
 from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.embedding import cosine_distances, embed_tracklets
@@ -29,7 +29,7 @@ class Motion(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.conv = nn.Conv3d(3, 8, (4, 3, 3))
+        self.conv = nn.Conv3d(3, 8, (4, 3, 3), padding=(2, 0, 0))
 
     def forward(self, clips):
         return torch.tanh(self.conv(clips)).mean((2, 3, 4))
@@ -54,14 +54,15 @@ def tracklets(tmp_path_factory):
 
 
 @torch.no_grad()
-def embed_plainly(model, tracklets, stride=1, flip=False):
+def embed_plainly(model, tracklets, stride=1, frames=DATA.frames, flip=False):
     """One clip at a time, the mean over a tracklet's clips, unit length; in float64 after the model."""
     embeddings = []
     for tracklet in tracklets:
         features = []
-        for clip in evaluation_clips(len(tracklet), DATA.frames, stride):
-            frames = np.stack([read_frame(tracklet.paths[i], DATA.height, DATA.width) for i in clip])
-            views = [frames, frames[:, :, ::-1].copy()] if flip else [frames]
+        length = len(tracklet)
+        for clip in whole_clips(length, stride) if frames == "all" else evaluation_clips(length, frames, stride):
+            pixels = np.stack([read_frame(tracklet.paths[i], DATA.height, DATA.width) for i in clip])
+            views = [pixels, pixels[:, :, ::-1].copy()] if flip else [pixels]
             features += [model(normalise(torch.from_numpy(view)[None]))[0].double() for view in views]
         mean = sum(features) / len(features)
         embeddings.append(mean / mean.norm())
@@ -69,10 +70,13 @@ def embed_plainly(model, tracklets, stride=1, flip=False):
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_an_embedding_is_the_normalised_mean_over_all_clips(model, tracklets, stride):
-    embeddings = embed_tracklets(model, tracklets, DATA, dataclasses.replace(PROTOCOL, stride=stride))
+@pytest.mark.parametrize("frames", [None, 9, "all"])
+def test_an_embedding_is_the_normalised_mean_over_all_clips(model, tracklets, frames, stride):
+    protocol = dataclasses.replace(PROTOCOL, frames=frames, stride=stride)
+    embeddings = embed_tracklets(model, tracklets, DATA, protocol)
     assert embeddings.dtype == torch.float32 and embeddings.shape == (len(LENGTHS), 8)
-    torch.testing.assert_close(embeddings.double(), embed_plainly(model, tracklets, stride), atol=1e-6, rtol=0)
+    expected = embed_plainly(model, tracklets, stride, frames or DATA.frames)
+    torch.testing.assert_close(embeddings.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_the_flip_test_takes_the_mean_over_clips_and_their_mirror_images(model, tracklets):

@@ -114,13 +114,21 @@ def test_results_go_beside_the_checkpoint_by_default(trained, tmp_path):
 
 def test_protocol_options_take_the_run_s_place(options, out):
     figures = []
-    for extra in ([], ["--shuffle_frames"], ["--stride=1"], ["--flip"], ["--average_precision=trapezoid"]):
+    for extra in (
+        [],
+        ["--shuffle_frames"],
+        ["--stride=1"],
+        ["--flip"],
+        ["--frames=all"],
+        ["--average_precision=trapezoid"],
+    ):
         assert command(*options, *extra) == 0
         figures.append(strict_json(out / "metrics.json"))
-    plain, shuffled, consecutive, flipped, trapezoid = figures
+    plain, shuffled, consecutive, flipped, whole, trapezoid = figures
     assert shuffled["protocol"] == {**plain["protocol"], "shuffle_frames": True}
     assert consecutive["protocol"] == {**plain["protocol"], "stride": 1}
     assert flipped["protocol"] == {**plain["protocol"], "flip": True}
+    assert whole["protocol"] == {**plain["protocol"], "frames": "all"}
     assert trapezoid["average_precision"] == "trapezoid" and trapezoid["mAP"] != plain["mAP"]
     assert trapezoid["cmc"] == plain["cmc"]
 

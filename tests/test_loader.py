@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from images import HEIGHT, WIDTH, frame_colour, make_tracklets
-from strf_cuda.data.clips import evaluation_clips
+from strf_cuda.data.clips import evaluation_clips, whole_clips
 from strf_cuda.data.loader import EvaluationClips, TrainingClips, evaluation_loader, training_loader
 from strf_cuda.data.sampler import ClipRequest
 from strf_cuda.data.tracklets import Tracklet
@@ -80,7 +80,7 @@ def test_batches_depend_on_seed_and_epoch_not_on_workers_or_global_random_state(
 def test_reading_an_epoch_leaves_global_random_state_alone(tracklets, workers):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     list(training(tracklets, workers=workers))
-    list(evaluation_loader(tracklets, batch_size=4, workers=workers, **SIZE))
+    list(evaluation_loader(tracklets, batch_frames=16, workers=workers, **SIZE))
     after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
 
@@ -140,7 +140,7 @@ def test_a_tracklet_without_a_readable_frame_is_an_error_even_when_skipping(dama
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_reads_all_clips_in_order_with_batches_across_tracklets(tracklets, workers, stride):
-    loader = evaluation_loader(tracklets, batch_size=7, workers=workers, stride=stride, **SIZE)
+    loader = evaluation_loader(tracklets, batch_frames=7 * 4, workers=workers, stride=stride, **SIZE)
     clips, indexes = (torch.cat(parts) for parts in zip(*loader, strict=True))
     expected = [(i, clip) for i, n in enumerate(LENGTHS) for clip in evaluation_clips(n, 4, stride).tolist()]
     assert len(loader.dataset) == len(clips) == len(expected)
@@ -149,9 +149,38 @@ def test_evaluation_reads_all_clips_in_order_with_batches_across_tracklets(track
     assert sizes == [7] * (len(expected) // 7) + [len(expected) % 7]
 
 
-def test_shuffled_frames_are_the_same_frames_in_another_order_on_every_run(tracklets):
-    plain = EvaluationClips(tracklets, **SIZE)
-    shuffled, again = (EvaluationClips(tracklets, shuffle_frames=True, **SIZE) for _ in range(2))
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_clips_of_whole_tracklets_come_longest_first_with_equal_ones_together(tracklets, workers, stride):
+    size = {**SIZE, "frames": "all"}
+    loader = evaluation_loader(tracklets, batch_frames=20, workers=workers, stride=stride, **size)
+    seen = []
+    for clips, indexes in loader:
+        assert clips.shape[:2].numel() <= 20 or len(clips) == 1
+        seen += [(i, clip[:, 0, 0, 1].tolist()) for i, clip in zip(indexes.tolist(), clips, strict=True)]
+    lengths = [len(frames) for _, frames in seen]
+    assert lengths == sorted(lengths, reverse=True)
+    expected = [(i, clip.tolist()) for i, length in enumerate(LENGTHS) for clip in whole_clips(length, stride)]
+    assert sorted(seen) == sorted(expected)
+
+
+def test_batches_hold_as_many_frames_as_fit(tracklets):
+    lengths = [40, 33, 32, 20, 9, 8, 3, 1]
+    assert sorted(LENGTHS, reverse=True) == lengths, "all different, so a batch for each"
+    whole = EvaluationClips([*tracklets, *tracklets, *tracklets], **{**SIZE, "frames": "all"})
+    sizes = [[len(whole[i][0]) for i in batch] for batch in whole.batches(48)]
+    assert sizes == [[40]] * 3 + [[33]] * 3 + [[32]] * 3 + [[20] * 2, [20], [9] * 3, [8] * 3, [3] * 3, [1] * 3]
+    eight = EvaluationClips(tracklets, **{**SIZE, "frames": 8})
+    assert [len(batch) for batch in eight.batches(28)] == [3] * 7 + [1]
+    assert [i for batch in eight.batches(28) for i in batch] == list(range(len(eight)))
+    assert [len(batch) for batch in eight.batches(7)] == [1] * 22, "a clip is read whole, whatever its size"
+
+
+@pytest.mark.parametrize("frames", [4, "all"])
+def test_shuffled_frames_are_the_same_frames_in_another_order_on_every_run(tracklets, frames):
+    size = {**SIZE, "frames": frames}
+    plain = EvaluationClips(tracklets, **size)
+    shuffled, again = (EvaluationClips(tracklets, shuffle_frames=True, **size) for _ in range(2))
     moved = 0
     for i in range(len(plain)):
         frames, other = plain[i][0][:, 0, 0, 1].tolist(), shuffled[i][0][:, 0, 0, 1].tolist()
@@ -164,7 +193,7 @@ def test_shuffled_frames_are_the_same_frames_in_another_order_on_every_run(track
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_frame_ends_evaluation_with_its_path(damaged, workers):
     with pytest.raises(InputError, match=r"^frame .*0000-0001.png is damaged \([^\n]*$"):
-        list(evaluation_loader(damaged, batch_size=2, workers=workers, **SIZE))
+        list(evaluation_loader(damaged, batch_frames=8, workers=workers, **SIZE))
 
 
 def test_empty_lists_and_empty_tracklets_are_refused(tracklets):

@@ -57,3 +57,18 @@ def evaluation_clips(length: int, frames: int, stride: int = 1) -> np.ndarray:
     own = -(-(rest - offset) // max(rest_stride, 1))  # frames that each of these clips has before it repeats
     filled = covered + offset + np.arange(frames) % own * rest_stride
     return np.concatenate((whole, filled))
+
+
+def whole_clips(length: int, stride: int = 1) -> list[np.ndarray]:
+    """Cut a tracklet into as few clips as keep their frames `stride` apart: with stride 1, one clip of all frames.
+
+    Clip i of these min(stride, length) clips holds the frames i, i + stride, i + 2 stride, ... to the end. Each frame is
+    used exactly once, and the clips differ by one frame at most.
+
+    Args:
+        length: number of frames of the tracklet, at least 1.
+
+    Returns:
+        Frame indexes int64 of each clip, within 0..length-1, the longer clips first.
+    """
+    return [np.arange(first, length, stride) for first in range(min(stride, length))]

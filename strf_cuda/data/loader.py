@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames
+from strf_cuda.data.clips import clip_count, evaluation_clips, training_frames, whole_clips
 from strf_cuda.data.frames import read_frame
 from strf_cuda.data.sampler import ClipRequest, PersonClipSampler
 from strf_cuda.data.tracklets import Tracklet
@@ -22,9 +22,9 @@ from strf_cuda.errors import InputError
 
 
 class _ClipDataset(Dataset):
-    """Tracklets read as clips of one size."""
+    """Tracklets read as clips."""
 
-    def __init__(self, tracklets: Sequence[Tracklet], height: int, width: int, frames: int):
+    def __init__(self, tracklets: Sequence[Tracklet], height: int, width: int):
         if not tracklets:
             raise InputError("there are no tracklets to read clips from: the list is empty")
         for index, tracklet in enumerate(tracklets):
@@ -36,7 +36,6 @@ class _ClipDataset(Dataset):
         self.tracklets = tracklets
         self.height = height
         self.width = width
-        self.frames = frames
 
     def __getitems__(self, keys: list) -> list | InputError:
         """Read a batch for a loader; a fault is returned, since raised in a worker it would come out as a traceback."""
@@ -45,8 +44,8 @@ class _ClipDataset(Dataset):
         except InputError as fault:
             return fault
 
-    def _empty_clip(self) -> np.ndarray:
-        return np.empty((self.frames, self.height, self.width, 3), np.uint8)
+    def _empty_clip(self, frames: int) -> np.ndarray:
+        return np.empty((frames, self.height, self.width, 3), np.uint8)
 
 
 class TrainingClips(_ClipDataset):
@@ -86,7 +85,8 @@ class TrainingClips(_ClipDataset):
         epoch: int,
         on_corrupt: Literal["error", "skip"] = "error",
     ):
-        super().__init__(tracklets, height, width, frames)
+        super().__init__(tracklets, height, width)
+        self.frames = frames
         self.classes = sorted({tracklet.person_id for tracklet in tracklets})
         self._labels = {person: label for label, person in enumerate(self.classes)}
         self._stride = stride
@@ -110,7 +110,7 @@ class TrainingClips(_ClipDataset):
         }
 
     def _draw_clip(self, tracklet: Tracklet, random: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-        clip = self._empty_clip()
+        clip = self._empty_clip(self.frames)
         skipped = []
         candidates = np.arange(len(tracklet))
         while len(candidates):
@@ -133,12 +133,13 @@ class TrainingClips(_ClipDataset):
 
 
 class EvaluationClips(_ClipDataset):
-    """All clips of all tracklets, in order, so that a batch may go across tracklets and long ones cost no more memory.
+    """All clips of all tracklets, in order. A batch may go across tracklets, so long ones cost no more memory.
 
     `dataset[i]` is (clip uint8 [frames, height, width, 3], index of its tracklet).
 
     Args:
-        stride: see `evaluation_clips`; 1 is the paper's protocol.
+        frames: in a clip, by the rules of `evaluation_clips`; "all" for the clips of `whole_clips`.
+        stride: distance in frames between neighbouring frames of a clip; 1 is the paper's protocol.
         shuffle_frames: permute the frames within each clip, the same way on every run: a control that keeps appearance
             and destroys dynamics.
 
@@ -152,26 +153,51 @@ class EvaluationClips(_ClipDataset):
         *,
         height: int,
         width: int,
-        frames: int,
+        frames: int | Literal["all"],
         stride: int = 1,
         shuffle_frames: bool = False,
     ):
-        super().__init__(tracklets, height, width, frames)
+        super().__init__(tracklets, height, width)
         self._stride = stride
         self._shuffle_frames = shuffle_frames
-        self._ends = np.cumsum([clip_count(len(tracklet), frames) for tracklet in tracklets])
+        self._frames = frames
+        if frames == "all":
+            counts = [min(stride, len(tracklet)) for tracklet in tracklets]
+        else:
+            counts = [clip_count(len(tracklet), frames) for tracklet in tracklets]
+        self._ends = np.cumsum(counts)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def batches(self, frames: int) -> list[list[int]]:
+        """The clips in batches of one length: up to `frames` frames, or a single clip where that has more.
+
+        The longest clips come first, so that too little memory shows at once; clips of one length keep their order.
+        """
+        if self._frames == "all":
+            lengths = np.concatenate([list(map(len, self._clips_of(tracklet))) for tracklet in self.tracklets])
+        else:
+            lengths = np.full(len(self), self._frames)
+        order = np.argsort(-lengths, kind="stable")
+        batches = []
+        for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+            size = max(1, frames // int(lengths[same[0]]))
+            batches += [same[first : first + size].tolist() for first in range(0, len(same), size)]
+        return batches
+
+    def _clips_of(self, tracklet: Tracklet) -> Sequence[np.ndarray]:
+        if self._frames == "all":
+            return whole_clips(len(tracklet), self._stride)
+        return evaluation_clips(len(tracklet), self._frames, self._stride)
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         position = int(np.searchsorted(self._ends, index, side="right"))
         tracklet = self.tracklets[position]
-        clips = evaluation_clips(len(tracklet), self.frames, self._stride)
-        chosen = clips[index - self._ends[position]]  # counted from the tracklet's end
+        chosen = self._clips_of(tracklet)[index - self._ends[position]]  # counted from the tracklet's end
         if self._shuffle_frames:
             chosen = np.random.default_rng(index).permutation(chosen)
-        clip = self._empty_clip()
+        clip = self._empty_clip(len(chosen))
         for pixels, frame in zip(clip, chosen.tolist(), strict=True):
             read_frame(tracklet.paths[frame], self.height, self.width, out=pixels)
         return torch.from_numpy(clip), position
@@ -230,15 +256,15 @@ def training_loader(
 def evaluation_loader(
     tracklets: Sequence[Tracklet],
     *,
-    batch_size: int,
+    batch_frames: int,
     height: int,
     width: int,
-    frames: int,
+    frames: int | Literal["all"],
     workers: int,
     stride: int = 1,
     shuffle_frames: bool = False,
 ) -> ClipLoader:
-    """All clips of the tracklets in order, `batch_size` at a time, see `EvaluationClips`.
+    """All clips of the tracklets in batches of `batch_frames` frames, see `EvaluationClips`.
 
     Returns:
         A loader of pairs (clips uint8 [batch, frames, height, width, 3], tracklet indexes int64 [batch]).
@@ -249,7 +275,7 @@ def evaluation_loader(
     dataset = EvaluationClips(
         tracklets, height=height, width=width, frames=frames, stride=stride, shuffle_frames=shuffle_frames
     )
-    return ClipLoader(dataset, batch_size=batch_size, collate_fn=_collate, **_loading(workers))
+    return ClipLoader(dataset, batch_sampler=dataset.batches(batch_frames), collate_fn=_collate, **_loading(workers))
 
 
 def _loading(workers: int) -> dict[str, Any]:
