@@ -1,5 +1,8 @@
 """Decoding of one frame: size, colour modes, and faults named in one sentence."""
 
+import io
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,24 +65,95 @@ def test_a_palette_becomes_rgb(tmp_path):
     assert np.abs(read_frame(path, 64, 32).astype(int) - RGB).max() <= 8
 
 
-def test_sixteen_bit_pictures_are_refused(tmp_path):
-    path = save(Image.fromarray(np.full((64, 32), 3000, np.uint16)), tmp_path / "deep.png")
-    with pytest.raises(InputError, match=r"deep.png has more than 8 bits"):
-        read_frame(path, 64, 32)
+def textured(height, width):
+    """A picture with smooth and with rough parts."""
+    rows, columns = np.mgrid[:height, :width]
+    smooth = np.stack([rows * columns // 9, 3 * rows + 2 * columns, 255 - 5 * rows], -1) % 256
+    noise = np.random.default_rng(0).integers(-20, 20, smooth.shape)
+    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
+
+
+def jpeg(picture, **options):
+    file = io.BytesIO()
+    picture.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def as_pillow_decodes(data, size=None):
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(picture if size is None else picture.resize(size, Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1", "grey", "rgb", "restarts", "cmyk"])
+def test_jpegs_are_decoded_to_the_bits_that_pillow_gives(tmp_path, sampling, progressive):
+    options = {"rgb": {"keep_rgb": True}, "restarts": {"restart_marker_blocks": 2}, "grey": {}, "cmyk": {}}
+    mode = {"grey": "L", "cmyk": "CMYK"}.get(sampling, "RGB")
+    path = tmp_path / "frame.jpg"
+    for (height, width), quality in itertools.product([(64, 32), (61, 37), (9, 17), (2, 3), (1, 1)], [40, 90]):
+        picture = textured(height, width).convert(mode)
+        data = jpeg(
+            picture, quality=quality, progressive=progressive, **options.get(sampling, {"subsampling": sampling})
+        )
+        path.write_bytes(data)
+        assert (read_frame(str(path), height, width) == as_pillow_decodes(data)).all()
+        assert (read_frame(str(path), 64, 32) == as_pillow_decodes(data, (32, 64))).all()
+
+
+def test_a_jpeg_is_written_where_it_is_wanted_also_where_rows_are_apart(tmp_path):
+    path = tmp_path / "frame.jpg"
+    path.write_bytes(jpeg(textured(64, 32)))
+    expected = read_frame(str(path), 64, 32)
+    clip = np.zeros((2, 64, 40, 3), np.uint8)
+    read_frame(str(path), 64, 32, out=clip[1, :, :32])
+    assert (clip[1, :, :32] == expected).all() and not clip[0].any() and not clip[1, :, 32:].any()
 
 
 def with_patch(data, start, patch):
     return data[:start] + patch + data[start + len(patch) :]
 
 
+def with_sampling(data, *factors):
+    """The same coded data under other sampling factors of its three components."""
+    start = data.index(b"\xff\xc0") + 11
+    for component, factor in enumerate(factors):
+        data = with_patch(data, start + 3 * component, bytes([factor]))
+    return data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_patch(jpeg(textured(64, 32)), 11, b"\x02"),
+        with_sampling(jpeg(textured(64, 32)), 0x22, 0x21, 0x11),
+        with_sampling(jpeg(textured(64, 32)), 0x14, 0x11, 0x11),
+    ],
+    ids=["unknown JFIF revision", "unusual sampling", "4:4:1"],
+)
+def test_headers_that_the_faster_decoder_does_not_know_are_left_to_pillow(tmp_path, data):
+    path = tmp_path / "frame.jpg"
+    path.write_bytes(data)
+    assert (read_frame(str(path), 64, 32) == as_pillow_decodes(data)).all()
+
+
+def test_sixteen_bit_pictures_are_refused(tmp_path):
+    path = save(Image.fromarray(np.full((64, 32), 3000, np.uint16)), tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"deep.png has more than 8 bits"):
+        read_frame(path, 64, 32)
+
+
 JPEG = noise_jpeg()
+CMYK = jpeg(Image.open(io.BytesIO(JPEG)).convert("CMYK"), quality=90)
 FAULTS = {
     "empty": (b"", "is empty"),
     "text": (b"no picture at all", "not a picture"),
     "header-only": (JPEG[:100], "damaged|not a picture"),
-    "truncated": (JPEG[: len(JPEG) * 2 // 3], "damaged .*truncated"),
-    "end-marker-lost": (JPEG[:-2], "damaged .*its end is missing|truncated"),
-    "zeros-at-the-end": (JPEG[: len(JPEG) // 2] + bytes(len(JPEG) - len(JPEG) // 2), "damaged"),
+    "truncated": (JPEG[: len(JPEG) * 2 // 3], "damaged .*Premature end"),
+    "end-marker-lost": (JPEG[:-2], "damaged .*Premature end"),
+    "zeros-at-the-end": (JPEG[: len(JPEG) // 2] + bytes(len(JPEG) - len(JPEG) // 2), "damaged .*Premature end"),
+    "cmyk-cut": (CMYK[: len(CMYK) * 2 // 3], "damaged .*truncated"),
+    "cmyk-with-zeros": (CMYK[: len(CMYK) // 2] + bytes(len(CMYK) - len(CMYK) // 2), "damaged .*its end is missing"),
+    "codes-overwritten": (with_patch(JPEG, len(JPEG) // 2, bytes(range(100))), "damaged .*Corrupt JPEG data"),
     "header-overwritten": (with_patch(JPEG, 20, bytes(range(200))), "damaged|not a picture"),
 }
 
@@ -92,6 +166,28 @@ def test_a_fault_names_the_file_and_the_cause_in_one_sentence(tmp_path, name):
     with pytest.raises(InputError, match=cause) as caught:
         read_frame(str(path), 64, 32)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_damage_that_pillow_finds_passes_and_much_that_it_does_not_is_found(tmp_path):
+    path = tmp_path / "frame.jpg"
+    data = jpeg(textured(64, 32), quality=90)
+    random = np.random.default_rng(0)
+    found = []
+    for place in random.integers(data.index(b"\xff\xda") + 14, len(data) - 2, 300).tolist():
+        flipped = with_patch(data, place, bytes([data[place] ^ 1 << int(random.integers(8))]))
+        path.write_bytes(flipped)
+        try:
+            frame = read_frame(str(path), 64, 32)
+        except InputError:
+            frame = None
+        try:
+            expected = as_pillow_decodes(flipped)
+        except OSError:
+            expected = None
+        assert frame is None or (frame == expected).all()
+        found.append((frame is None, expected is None))
+    ours, pillows = np.sum(found, 0)
+    assert ours > 60 > 20 > pillows
 
 
 def test_a_truncated_png_is_refused(tmp_path):
@@ -111,7 +207,8 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 
 def test_a_picture_beyond_the_size_limit_is_refused(tmp_path, monkeypatch):
-    path = save(Image.new("RGB", (32, 64), RGB), tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 64 // 2 - 1)
-    with pytest.raises(InputError, match=r"large.png is too large"):
-        read_frame(path, 64, 32)
+    for name in ("large.png", "large.jpg"):
+        path = save(Image.new("RGB", (32, 64), RGB), tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name} is too large"):
+            read_frame(path, 64, 32)
