@@ -25,6 +25,16 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory):
+    """Indexes of the data sets that the tests write are not left in the cache folder of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or os.path.join(own, "matplotlib"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_walkers(tmp_path_factory):
     """The folder of a very small set of walkers: 4 + 4 people, 6 tracklets each, frames of 32x16."""

@@ -27,6 +27,7 @@ from strf_cuda.data.folder import subfolders
 from strf_cuda.data.indexing import existing_root, population_notes
 from strf_cuda.data.numbered import Naming, read_numbered
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.witnesses import is_folder
 from strf_cuda.errors import InputError
 
 SPLITS = ("train", "query", "gallery")
@@ -100,7 +101,7 @@ class DukeMTMCVideoReID(TrackletDataset):
 def find_base(root: Path) -> Path:
     """The folder with train, query and gallery."""
     for nesting in NESTINGS:
-        if all((root / nesting / split).is_dir() for split in SPLITS):
+        if all(is_folder(root / nesting / split) for split in SPLITS):
             return root / nesting
     raise InputError(f"{root} has no folders train, query and gallery: it is not in the layout of DukeMTMC-VideoReID")
 

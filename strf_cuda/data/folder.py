@@ -20,6 +20,7 @@ from strf_cuda.data.indexing import (
     population_notes,
 )
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.witnesses import is_folder, list_folder
 from strf_cuda.errors import InputError
 
 SPLITS = ("train", "query", "gallery")
@@ -46,12 +47,9 @@ class TrackletFolder(TrackletDataset):
         InputError: the layout is another, a tracklet is empty, or there is no image; the sentence names the folder.
     """
 
-    person_names: dict[int, str]
-    camera_names: dict[int, str]
-
     def __init__(self, root: str | os.PathLike, *, test_fraction: float | None = None, seed: int = 0):
         root = existing_root(root, "tracklet")
-        found = [split for split in SPLITS if (root / split).is_dir()]
+        found = [split for split in SPLITS if is_folder(root / split)]
         if found and len(found) < len(SPLITS):
             missing = " and ".join(split for split in SPLITS if split not in found)
             raise InputError(f"{root} has a folder {' and '.join(found)}, but none named {missing}")
@@ -75,9 +73,13 @@ class TrackletFolder(TrackletDataset):
             fraction = 0.5 if test_fraction is None else test_fraction
             lists, notes = split_by_person(lists[""], len(people), fraction, seed)
         notes += population_notes(**lists)
-        super().__init__(root.resolve().name, **lists, notes=notes)
-        object.__setattr__(self, "person_names", {number: name for name, number in people.items()})
-        object.__setattr__(self, "camera_names", {number: name for name, number in cameras.items()})
+        super().__init__(
+            root.resolve().name,
+            **lists,
+            notes=notes,
+            person_names={number: name for name, number in people.items()},
+            camera_names={number: name for name, number in cameras.items()},
+        )
 
 
 def split_by_person(
@@ -123,7 +125,7 @@ def scan_people(root: Path) -> dict[tuple[str, str, str], FramePaths]:
 def subfolders(folder: Path, level: str, layout: str = LAYOUT) -> list[str]:
     """The names of the folders at one level of the layout, in natural order."""
     names = visible(folder)
-    folders = [name for name in names if (folder / name).is_dir()]
+    folders = [name for name in names if is_folder(folder / name)]
     if not folders:
         raise InputError(f"{folder} has no {level} folder: frames must lie in {layout}")
     image = next((name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and name not in folders), None)
@@ -134,4 +136,4 @@ def subfolders(folder: Path, level: str, layout: str = LAYOUT) -> list[str]:
 
 def visible(folder: Path) -> list[str]:
     """What a folder holds, hidden entries left out, in natural order."""
-    return sorted((name for name in os.listdir(folder) if not name.startswith(".")), key=natural_key)
+    return sorted((name for name in list_folder(folder) if not name.startswith(".")), key=natural_key)

@@ -21,6 +21,7 @@ from strf_cuda.data.numbered import Naming
 from strf_cuda.data.splits import SHAPE, json_splits, matlab_splits
 from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.data.two_cameras import TwoCameraCopy, TwoCameraLayout, open_copy
+from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError
 
 SPLIT_FOLDER = "train-test people splits"
@@ -70,7 +71,7 @@ class ILIDSVID(TrackletDataset):
         copy = open_copy(LAYOUT, root, split)
         check_both_cameras(copy)
         folders = [folder / inner for folder in copy.folders for inner in ("", SPLIT_FOLDER)]
-        matlab = [folder / SPLIT_FILE for folder in folders if (folder / SPLIT_FILE).is_file()]
+        matlab = [folder / SPLIT_FILE for folder in folders if witness(folder / SPLIT_FILE).is_file()]
         found = {path: matlab_splits(path, SPLIT_VARIABLE, copy.people["cam1"]) for path in matlab}
         found |= json_splits(folders)
         wanted = f"the official {SPLIT_FOLDER}/{SPLIT_FILE}, or a JSON file with {SHAPE},"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.data.witnesses import list_folder
 from strf_cuda.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -106,7 +107,7 @@ def missing_files(root: str | os.PathLike, names: np.ndarray) -> np.ndarray:
     missing = []
     for folder, files in by_folder.items():
         try:
-            present = set(os.listdir(os.path.join(os.fsencode(root), folder)))
+            present = set(list_folder(os.path.join(os.fsencode(root), folder)))
         except (FileNotFoundError, NotADirectoryError):
             present = set()
         missing += [index for index, file in files if file not in present]

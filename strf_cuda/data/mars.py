@@ -27,6 +27,7 @@ from strf_cuda.data.completeness import hold_to_official_counts
 from strf_cuda.data.indexing import FramePaths, and_more, existing_root, missing_files, population_notes
 from strf_cuda.data.matlab import read_matrix
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet, TrackletDataset
+from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError
 
 # Counted from the official info files. A copy that meets one of the first four claims to be complete.
@@ -88,7 +89,7 @@ class MARS(TrackletDataset):
         root = existing_root(root, "MARS")
         train, test = read_split(root, "train"), read_split(root, "test")
         queries = read_queries(root, test)
-        synthetic = (root / "info" / "walkers.json").exists()
+        synthetic = witness(root / "info" / "walkers.json").exists()
         notes = [] if synthetic else completeness_notes(root, train, test, queries)
 
         train_tracklets = split_tracklets(root, train)
@@ -97,7 +98,8 @@ class MARS(TrackletDataset):
         query_list = [test_tracklets[row] for row in queries]
         gallery_list = list(test_tracklets.values())
         notes += population_notes(train_list, query_list, gallery_list)
-        super().__init__("walkers" if synthetic else "MARS", train_list, query_list, gallery_list, notes)
+        junk = len(test.rows) - len(test_tracklets)
+        super().__init__("walkers" if synthetic else "MARS", train_list, query_list, gallery_list, notes, junk=junk)
 
 
 def read_split(root: Path, name: str) -> Split:
@@ -125,7 +127,7 @@ def read_names(root: Path, name: str) -> np.ndarray:
     """The lines of info/<name>_name.txt, dtype S, shape [F]."""
     path = root / "info" / f"{name}_name.txt"
     try:
-        lines = path.read_bytes().split()
+        lines = witness(path).read_bytes().split()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: MARS needs its official info folder beside bbox_{name}") from None
     if not lines:
@@ -135,7 +137,7 @@ def read_names(root: Path, name: str) -> np.ndarray:
 
 def read_info(root: Path, file: str, variable: str) -> np.ndarray:
     """The whole numbers of one variable in info/<file>."""
-    path = root / "info" / file
+    path = witness(root / "info" / file)
     if not path.exists():
         raise InputError(f"{path} does not exist: MARS needs its official info folder")
     return read_matrix(path, variable)
@@ -260,7 +262,7 @@ def split_tracklets(root: Path, split: Split) -> dict[int, Tracklet]:
     for row, (first, last, person, camera) in enumerate(split.rows.tolist()):
         if person == JUNK_PERSON:
             continue
-        folder = os.path.join(root, f"bbox_{split.name}", f"{person:04d}")
+        folder = str(root / f"bbox_{split.name}" / f"{person:04d}")
         paths = FramePaths(folder, split.frames[first - 1 : last])
         challenge, group = challenges.get(row, (None, None))
         tracklets[row] = Tracklet(paths, person, camera, challenge, group)
@@ -269,7 +271,7 @@ def split_tracklets(root: Path, split: Split) -> dict[int, Tracklet]:
 
 def read_challenges(root: Path, split: Split) -> dict[int, tuple[str, int | None]]:
     """Challenge and look-alike group by 0-based row of this split, where info/challenges.csv says so."""
-    path = root / "info" / "challenges.csv"
+    path = witness(root / "info" / "challenges.csv")
     if not path.exists():
         return {}
     challenges = {}

@@ -4,13 +4,13 @@ Neither the order in which a file system lists a folder nor the alphabet is: a t
 number that is missing does not end a tracklet.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from strf_cuda.data.indexing import IMAGE_SUFFIXES, FramePaths, and_more, encode_names
+from strf_cuda.data.witnesses import list_folder
 from strf_cuda.errors import InputError
 
 
@@ -56,7 +56,7 @@ def read_numbered(folder: Path, naming: Naming) -> NumberedTracklet:
             on what they should have in common.
     """
     names = sorted(
-        name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        name for name in list_folder(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     )
     if not names:
         raise InputError(f"tracklet {folder} is empty: it must hold images named like {naming.example}, or be removed")

@@ -61,11 +61,8 @@ class PRID2011(TrackletDataset):
         InputError: something is missing or disagrees with something else; the sentence names it.
     """
 
-    camera_names: dict[int, str]
-
     def __init__(self, root: str | os.PathLike, split: int = 0):
         copy = open_copy(LAYOUT, root, split)
         wanted = f"a JSON file with {SHAPE}, such as torchreid's splits_prid2011.json,"
         lists, notes = copy.lists(json_splits(copy.folders), wanted, split)
-        super().__init__(LAYOUT.name, **lists, notes=notes)
-        object.__setattr__(self, "camera_names", dict(enumerate(LAYOUT.cameras, start=1)))
+        super().__init__(LAYOUT.name, **lists, notes=notes, camera_names=dict(enumerate(LAYOUT.cameras, start=1)))

@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from strf_cuda.data.cache import cache_folder, open_cached
 from strf_cuda.data.duke import DukeMTMCVideoReID
 from strf_cuda.data.folder import TrackletFolder
 from strf_cuda.data.ilids import ILIDSVID
@@ -26,7 +27,7 @@ _SPLIT_READERS = {"ilids": ILIDSVID, "prid": PRID2011}
 
 
 def open_dataset(name: str, root: str | None, split: int | None = None) -> TrackletDataset:
-    """Opens a data set.
+    """Opens a data set, from its cached index if it stands as it stood (`strf_cuda.data.cache`).
 
     Args:
         name: "walkers", "mars", "duke", "ilids", "prid", "folder" or "table".
@@ -44,15 +45,14 @@ def open_dataset(name: str, root: str | None, split: int | None = None) -> Track
             )
         root = str(built_in_walkers())
     if name in _SPLIT_READERS:
-        return _SPLIT_READERS[name](root, split or 0)
+        return open_cached(_SPLIT_READERS[name], root, split=split or 0)
     if split is not None:
         raise InputError(f"split is {split}, but the data set {name} has one split only: leave it out")
-    return _READERS[name](root)
+    return open_cached(_READERS[name], root)
 
 
 def built_in_walkers() -> Path:
     """The folder of the small built-in set, drawn on first use; sets of other parameters have other folders."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parameters = repr((GENERATOR_VERSION, WalkersConfig()))
     name = f"walkers-{hashlib.sha256(parameters.encode()).hexdigest()[:8]}"
-    return make_walkers(cache / "strf_cuda" / name, workers=min(8, os.cpu_count() or 1))
+    return make_walkers(cache_folder() / name, workers=min(8, os.cpu_count() or 1))

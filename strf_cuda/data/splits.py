@@ -14,6 +14,7 @@ import numpy as np
 
 from strf_cuda.data.indexing import and_more
 from strf_cuda.data.matlab import read_matrix
+from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError
 
 SPLITS = 10
@@ -43,8 +44,8 @@ def json_splits(folders: Iterable[Path]) -> dict[Path, list[PeopleSplit]]:
     """
     found = {}
     for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            if path.name.startswith(".") or not path.is_file() or path.stat().st_size > MOST_BYTES:
+        for path in sorted(witness(folder).glob("*.json")):
+            if path.name.startswith(".") or not witness(path).is_file() or path.stat().st_size > MOST_BYTES:
                 continue
             try:
                 content = json.loads(path.read_bytes())

@@ -24,6 +24,7 @@ from strf_cuda.data.indexing import (
     population_notes,
 )
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError, nearest
 
 SPLITS = ("train", "query", "gallery")
@@ -57,9 +58,6 @@ class TrackletTable(TrackletDataset):
         InputError: the file, a column, a value or a frame is missing or wrong; the sentence names the line.
     """
 
-    person_names: dict[int, str]
-    camera_names: dict[int, str]
-
     def __init__(self, path: str | os.PathLike):
         path = Path(path).expanduser()
         rows, unread = read_table(path)
@@ -82,15 +80,19 @@ class TrackletTable(TrackletDataset):
         notes = [f"columns of {path.name} that are not read: {', '.join(unread)}"] if unread else []
         notes += [f"{path.name} lists no {split} tracklet" for split in SPLITS if not lists[split]]
         notes += population_notes(**lists)
-        super().__init__(path.stem, **lists, notes=notes)
-        object.__setattr__(self, "person_names", {number: name for name, number in people.items()})
-        object.__setattr__(self, "camera_names", {number: name for name, number in cameras.items()})
+        super().__init__(
+            path.stem,
+            **lists,
+            notes=notes,
+            person_names={number: name for name, number in people.items()},
+            camera_names={number: name for name, number in cameras.items()},
+        )
 
 
 def read_table(path: Path) -> tuple[list[Row], list[str]]:
     """The checked rows of the table and the names of columns that mean nothing here."""
     try:
-        file = open(path, newline="", encoding="utf-8-sig")  # noqa: SIM115, closed by the with below
+        file = open(witness(path), newline="", encoding="utf-8-sig")  # noqa: SIM115, closed by the with below
     except OSError as error:
         raise InputError(f"the table {path} cannot be read: {error.strerror}") from None
     with file:

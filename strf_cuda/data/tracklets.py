@@ -40,6 +40,8 @@ class TrackletDataset:
 
     Attributes:
         notes: sentences that a user should read before trusting a figure, such as "partial copy of MARS: ...".
+        person_names, camera_names: names by number, empty where the data set has numbers alone.
+        junk: how many tracklets the data set itself marks as junk; they are in none of the lists.
     """
 
     name: str
@@ -47,3 +49,6 @@ class TrackletDataset:
     query: list[Tracklet]
     gallery: list[Tracklet]
     notes: list[str] = field(default_factory=list)
+    person_names: dict[int, str] = field(default_factory=dict)
+    camera_names: dict[int, str] = field(default_factory=dict)
+    junk: int = 0

@@ -15,6 +15,7 @@ from strf_cuda.data.indexing import and_more, existing_root, population_notes
 from strf_cuda.data.numbered import Naming, NumberedTracklet, read_numbered
 from strf_cuda.data.splits import PeopleSplit, agreed_splits, check_split, fingerprint
 from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.data.witnesses import is_folder
 from strf_cuda.errors import InputError
 
 
@@ -128,13 +129,13 @@ def open_copy(layout: TwoCameraLayout, root: str | os.PathLike, split: int) -> T
     check_split(split, layout.name)
     first, second = layout.cameras
     bases = [root / nesting for nesting in layout.nestings]
-    base = next((base for base in bases if (base / first).is_dir() and (base / second).is_dir()), None)
+    base = next((base for base in bases if is_folder(base / first) and is_folder(base / second)), None)
     if base is None:
         raise InputError(
             f"{root} has no folders {layout.nestings[0]}/{first} and {second}: it is not in the layout of {layout.name}"
         )
     people = {
-        camera: sorted(name for name in visible(base / camera) if (base / camera / name).is_dir())
+        camera: sorted(name for name in visible(base / camera) if is_folder(base / camera / name))
         for camera in layout.cameras
     }
     for camera, names in people.items():
