@@ -19,6 +19,7 @@ from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.devices import autocast_type
 from strf_cuda.engine import Training
 from strf_cuda.evaluation import Evaluation, evaluate
+from strf_cuda.faults import faults_told
 
 
 class RunProgress(Callback):
@@ -172,13 +173,15 @@ def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
     """Evaluates a run's model as it stands, by the run's own protocol."""
     config = module.config
     module.model.eval()
-    evaluation = evaluate(
-        module.model,
-        dataset,
-        config.data,
-        config.evaluation,
-        autocast=autocast_type(config.precision, config.device),
-    )
+    doing = f"the evaluation, with batches of {config.evaluation.batch} clips"
+    with faults_told(doing, "a smaller --evaluation.batch needs less, also in a continued run"):
+        evaluation = evaluate(
+            module.model,
+            dataset,
+            config.data,
+            config.evaluation,
+            autocast=autocast_type(config.precision, config.device),
+        )
     module.model.train()
     return evaluation
 

@@ -262,15 +262,19 @@ def check_training(config: TrainConfig) -> None:
     not_negative = {
         "data.workers": data.workers,
         "seed": config.seed,
-        "optimizer.learning_rate": optimizer.learning_rate,
-        "optimizer.weight_decay": optimizer.weight_decay,
-        "optimizer.decay": optimizer.decay,
-        "optimizer.margin": optimizer.margin,
         "optimizer.warmup": optimizer.warmup,
     }
     for name, value in not_negative.items():
-        if not 0 <= value < float("inf"):
+        if value < 0:
             raise InputError(f"{name} is {value}, but it must be 0 or more")
+    # Adam moves a weight by about the learning rate in each step, and weights are well below 1: above 1 it is noise.
+    for name, value in {"learning_rate": optimizer.learning_rate, "decay": optimizer.decay}.items():
+        if not 0 < value <= 1:
+            raise InputError(f"optimizer.{name} is {value}, but it must be above 0 and at most 1")
+    if not 0 <= optimizer.weight_decay <= 1:  # 1 makes the penalty's gradient the weight itself
+        raise InputError(f"optimizer.weight_decay is {optimizer.weight_decay}, but it must be between 0 and 1")
+    if not 0 <= optimizer.margin <= 2:
+        raise InputError(f"optimizer.margin is {optimizer.margin}, but cosine distances are between 0 and 2")
     if config.seed >= 2**63:
         raise InputError(f"seed is {config.seed}, but it must be less than 2^63")
     if data.people * data.clips < 2:

@@ -7,6 +7,7 @@ tensorboard/      curves
 """
 
 import itertools
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,10 @@ from strf_cuda.errors import InputError
 
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
-CHANGEABLE = ("out", "resume", "epochs", "device", "data.root", "data.workers", "data.on_corrupt", "evaluation.every")
+CHANGEABLE = (
+    "out", "resume", "epochs", "device", "data.root", "data.workers", "data.on_corrupt", "model.recompute",
+    "evaluation.every", "evaluation.batch",
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -59,6 +63,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from strf_cuda.devices import keep_freed_memory, resolve_device, resolve_precision
     from strf_cuda.engine import Training
     from strf_cuda.evaluation import check_testable
+    from strf_cuda.faults import StopAtNaN
     from strf_cuda.files import replacing, writable_folder, write_json
     from strf_cuda.quiet import quiet_lightning
 
@@ -69,7 +74,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     check_testable(dataset)
     module = Training(config, dataset.train)
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
-    checkpoint = _last_checkpoint(folder, config)
+    checkpoint = _last_checkpoint(folder, module)
     # Without `resume`, so that the file also serves as --config of another run.
     text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
     print(text, end="")
@@ -92,7 +97,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         precision=precision,
         max_epochs=config.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[StopOnCtrlC(), RunProgress(), save],
+        callbacks=[StopOnCtrlC(), RunProgress(), StopAtNaN(), save],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -127,25 +132,29 @@ _ShortLists.add_representer(
 
 
 def _fit(trainer, module, checkpoint: str | None, folder: Path) -> None:
-    """Trains. Says how to go on after an interruption; one before the first checkpoint leaves the folder free."""
+    """Trains. Says how to go on after a fault; one before the first checkpoint leaves the folder free."""
+    from strf_cuda.faults import Diverged, WorkerDied, training_fault
+
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except BaseException as error:
         begun = (folder / "last.ckpt").exists()
         if not begun:
             (folder / "config.yaml").unlink(missing_ok=True)
-        worker_died = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+        advice = f"the finished epochs are saved; continue with {PROG} --resume --out {shlex.quote(str(folder))}"
+        fault = training_fault(error, trainer, module.config)
         # Lightning turns Ctrl-C and SIGTERM into SystemExit, the latter with status 0.
-        if isinstance(error, SystemExit) or (worker_died and trainer.received_sigterm):
+        if isinstance(error, SystemExit) or (isinstance(fault, WorkerDied) and trainer.received_sigterm):
             if begun:
-                print(f"the finished epochs are saved; continue with {PROG} --resume --out {folder}", file=sys.stderr)
+                print(advice, file=sys.stderr)
             raise KeyboardInterrupt from None
-        if worker_died:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"a process that reads frames ended: {reason} Try fewer with --data.workers") from None
-        if isinstance(error, OSError):  # of TensorBoard's files: checkpoints and frames raise InputErrors
-            raise InputError(f"cannot write the curves in {folder}/tensorboard: {error.strerror or error}") from None
-        raise
+        if fault is None:
+            if begun:
+                error.add_note(advice)
+            raise
+        if begun and not isinstance(fault, Diverged):
+            fault = InputError(f"{fault}. {advice[0].upper()}{advice[1:]}")
+        raise fault from None
 
 
 def _run_folder(config: TrainConfig) -> Path:
@@ -190,11 +199,11 @@ def _differences(saved: dict[str, Any], given: dict[str, Any], prefix: str = "")
     return found
 
 
-def _last_checkpoint(folder: Path, config: TrainConfig) -> str | None:
+def _last_checkpoint(folder: Path, module) -> str | None:
     from strf_cuda.checkpoints import read_checkpoint
     from strf_cuda.files import remove_unfinished
 
-    path = folder / "last.ckpt"
+    config, path = module.config, folder / "last.ckpt"
     if not config.resume:
         return None
     for name in ("last.ckpt", "best.ckpt"):
@@ -202,7 +211,9 @@ def _last_checkpoint(folder: Path, config: TrainConfig) -> str | None:
     if not path.exists():
         print("note: the run was stopped before its first checkpoint, so it starts from the beginning")
         return None
-    finished = read_checkpoint(path)["epoch"] + 1
+    checkpoint = read_checkpoint(path)
+    module.on_load_checkpoint(checkpoint)
+    finished = checkpoint["epoch"] + 1
     if finished > config.epochs:
         raise InputError(f"epochs is {config.epochs}, but the run in {folder} has {finished} epochs behind it already")
     return str(path)

@@ -222,7 +222,13 @@ def test_help_answers_at_once_without_torch():
         (["--evaluation.rerank_k1=0"], "evaluation.rerank_k1 is 0, but it must be at least 1"),
         (["--evaluation.rerank_k2=0"], "evaluation.rerank_k2 is 0, but it must be at least 1"),
         (["--evaluation.rerank_lambda=2"], "evaluation.rerank_lambda is 2.0, but it must be between 0 and 1"),
-        (["--optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0, but it must be 0 or more"),
+        (["--optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0, but it must be above 0 and at most 1"),
+        (["--optimizer.learning_rate=0"], "optimizer.learning_rate is 0.0, but it must be above 0 and at most 1"),
+        (["--optimizer.learning_rate=.nan"], "optimizer.learning_rate is nan, but it must be above 0 and at most 1"),
+        (["--optimizer.learning_rate=1e30"], "optimizer.learning_rate is 1e+30, but it must be above 0 and at most 1"),
+        (["--optimizer.decay=1.5"], "optimizer.decay is 1.5, but it must be above 0 and at most 1"),
+        (["--optimizer.weight_decay=.inf"], "optimizer.weight_decay is inf, but it must be between 0 and 1"),
+        (["--optimizer.margin=-0.1"], "optimizer.margin is -0.1, but cosine distances are between 0 and 2"),
         (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32"),
         (["--model.weights=/no/such.pth"], "there is no weights file /no/such.pth"),
         (["--data.name=mars", "--data.root=null"], "the data set mars needs its folder or file"),
@@ -279,10 +285,6 @@ def test_a_data_set_without_matches_trains_without_figures(options, folder, tiny
     out = capsys.readouterr().out
     assert "epoch 1: no query has a match, so there is no mAP" in out and "nan" not in out
     assert "note: 12 of 12 queries have no gallery tracklet of their person by another camera" in out
-
-
-def test_a_run_that_diverges_says_so(fails):
-    assert "its training has diverged" in fails("--optimizer.learning_rate=1e30")
 
 
 def test_a_run_on_a_cosine_cannot_become_longer(fails, finished, tmp_path):
