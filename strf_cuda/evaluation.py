@@ -1,7 +1,7 @@
 """Evaluation of a model on a data set: embeddings, distances, figures by challenge, ranked results."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from strf_cuda.metrics import (
     rank_within_group,
     top_matches,
 )
+from strf_cuda.reranking import rerank
 
 LOOK_ALIKES = "look-alike"  # challenges that begin so are also ranked within their groups
 
@@ -31,10 +32,11 @@ class Evaluation:
 
     Attributes:
         dataset: what was evaluated on.
-        distances: float32 [Q, G].
+        distances: float32 [Q, G]; re-ranked ones where `reranked` is not None.
         results: "all" and each challenge.
         within_groups: look-alikes ranked among themselves over other cameras, by challenge.
         chance: mAP of a random order of every query's gallery.
+        reranked: k1, k2 and lambda of the re-ranking, or None for plain distances.
     """
 
     dataset: TrackletDataset
@@ -42,6 +44,7 @@ class Evaluation:
     results: dict[str, RankingResult]
     within_groups: dict[str, GroupResult]
     chance: float
+    reranked: dict[str, float] | None = None
 
     @property
     def overall(self) -> RankingResult:
@@ -56,6 +59,9 @@ class Evaluation:
                     f"{challenge}, within the group of look-alikes over other cameras: rank-1 {100 * group.rank1:.1f} "
                     f"of {group.queries} queries (chance {100 * group.chance:.1f})"
                 )
+        if self.reranked:
+            settings = ", ".join(f"{name} {value}" for name, value in self.reranked.items())
+            lines.append(f"re-ranked by k-reciprocal neighbours ({settings}): compare with re-ranked figures only")
         overall = self.overall
         if overall.valid_queries:
             lines.append(f"mAP of a random ranking: {100 * self.chance:.1f}")
@@ -68,6 +74,7 @@ class Evaluation:
         return {
             "dataset": self.dataset.name,
             "notes": self.dataset.notes,
+            "reranked": self.reranked,
             **self.overall.to_dict(),
             "chance_mAP": None if math.isnan(self.chance) else self.chance,
             "challenges": {name: result.to_dict() for name, result in self.results.items() if name != "all"},
@@ -111,7 +118,7 @@ def evaluate(
     autocast: torch.dtype | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Embeds queries and gallery, each tracklet once, and ranks them by cosine distance.
+    """Embeds queries and gallery, each tracklet once, and ranks them by cosine distance, or as `protocol.rerank` asks.
 
     Args:
         model: in eval mode.
@@ -126,9 +133,15 @@ def evaluate(
     if not torch.isfinite(embeddings).all():
         raise InputError("the model's features are not finite numbers: its training has diverged")
     queries, gallery = (
-        embeddings[[places[id(tracklet)] for tracklet in tracklets]] for tracklets in (dataset.query, dataset.gallery)
+        [places[id(tracklet)] for tracklet in tracklets] for tracklets in (dataset.query, dataset.gallery)
     )
-    return rank(dataset, cosine_distances(queries, gallery).numpy(), protocol.average_precision)
+    if not protocol.rerank:
+        distances = cosine_distances(embeddings[queries], embeddings[gallery]).numpy()
+        return rank(dataset, distances, protocol.average_precision)
+    k1, k2, share = protocol.rerank_k1, protocol.rerank_k2, protocol.rerank_lambda
+    distances = rerank(embeddings.numpy(), queries, gallery, k1=k1, k2=k2, plain_share=share)
+    evaluation = rank(dataset, distances, protocol.average_precision)
+    return replace(evaluation, reranked={"k1": k1, "k2": k2, "lambda": share})
 
 
 def check_testable(dataset: TrackletDataset) -> None:

@@ -120,15 +120,19 @@ def test_protocol_options_take_the_run_s_place(options, out):
         ["--stride=1"],
         ["--flip"],
         ["--frames=all"],
+        ["--rerank", "--rerank_k1=4", "--rerank_lambda=0.5"],
         ["--average_precision=trapezoid"],
     ):
         assert command(*options, *extra) == 0
         figures.append(strict_json(out / "metrics.json"))
-    plain, shuffled, consecutive, flipped, whole, trapezoid = figures
+    plain, shuffled, consecutive, flipped, whole, reranked, trapezoid = figures
     assert shuffled["protocol"] == {**plain["protocol"], "shuffle_frames": True}
     assert consecutive["protocol"] == {**plain["protocol"], "stride": 1}
     assert flipped["protocol"] == {**plain["protocol"], "flip": True}
     assert whole["protocol"] == {**plain["protocol"], "frames": "all"}
+    given = {"rerank": True, "rerank_k1": 4, "rerank_lambda": 0.5}
+    assert reranked["protocol"] == {**plain["protocol"], **given}
+    assert reranked["reranked"] == {"k1": 4, "k2": 6, "lambda": 0.5} and plain["reranked"] is None
     assert trapezoid["average_precision"] == "trapezoid" and trapezoid["mAP"] != plain["mAP"]
     assert trapezoid["cmc"] == plain["cmc"]
 

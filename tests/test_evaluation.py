@@ -11,6 +11,7 @@ from strf_cuda import evaluation
 from strf_cuda.config import DataConfig, ProtocolConfig
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
+from strf_cuda.reranking import rerank
 
 # Person, camera, challenge, group.
 QUERY = [(1, 1, "none", None), (2, 1, "look-alike", 7), (9, 1, "occluded", None)]
@@ -149,6 +150,24 @@ def test_a_tracklet_that_is_query_and_gallery_is_embedded_once(dataset, monkeypa
         [1 - math.cos(angles[id(query)] - angles[id(other)]) for other in shared.gallery] for query in shared.query
     ]
     np.testing.assert_allclose(result.distances, expected, atol=1e-6)
+
+
+def test_re_ranked_distances_take_the_place_of_plain_ones_and_are_named(dataset, monkeypatch):
+    random = np.random.default_rng(0)
+    shared = TrackletDataset("shared", [], dataset.query, [*dataset.gallery, *dataset.query])
+    features = {id(t): random.standard_normal(5).tolist() for t in shared.gallery}
+    calls = stub_embeddings(monkeypatch, lambda t: features[id(t)])
+    plain = evaluation.evaluate(None, shared, DataConfig(), ProtocolConfig())
+    protocol = ProtocolConfig(rerank=True, rerank_k1=3, rerank_k2=2, rerank_lambda=0.4)
+    result = evaluation.evaluate(None, shared, DataConfig(), protocol)
+    rows = np.array([features[id(t)] for t in calls[0]])
+    places = [[id(t) for t in calls[0]].index(id(t)) for t in shared.gallery]
+    expected = rerank(rows, places[len(dataset.gallery) :], places, k1=3, k2=2, plain_share=0.4)
+    np.testing.assert_allclose(result.distances, expected, atol=1e-6)
+    assert result.to_dict()["reranked"] == {"k1": 3, "k2": 2, "lambda": 0.4}
+    assert plain.to_dict()["reranked"] is None
+    sentence = "re-ranked by k-reciprocal neighbours (k1 3, k2 2, lambda 0.4): compare with re-ranked figures only"
+    assert sentence in result.table() and "re-ranked" not in plain.table()
 
 
 def test_the_rule_of_average_precision_is_the_protocol_s(dataset, monkeypatch):

@@ -62,8 +62,8 @@ def evaluation_clips(length: int, frames: int, stride: int = 1) -> np.ndarray:
 def whole_clips(length: int, stride: int = 1) -> list[np.ndarray]:
     """Cut a tracklet into as few clips as keep their frames `stride` apart: with stride 1, one clip of all frames.
 
-    Clip i of these min(stride, length) clips holds the frames i, i + stride, i + 2 stride, ... to the end. Each frame is
-    used exactly once, and the clips differ by one frame at most.
+    Clip i of these min(stride, length) clips holds the frames i, i + stride, i + 2 stride, ... to the end. Each frame
+    is used exactly once, and the clips differ by one frame at most.
 
     Args:
         length: number of frames of the tracklet, at least 1.
