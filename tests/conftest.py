@@ -1,9 +1,12 @@
 """Fixtures that several test files share."""
 
 import os
+import random
 
 # Read when torch is loaded: threads that spin while they wait keep other processes of the tests from their cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,62 @@ TINY = dict(
     train_people=4, test_people=4, gait_groups=1, pace_groups=0, cameras_per_person=3, distractors=1, junk=1,
     height=32, width=16, frames=10,
 )  # fmt: skip
+
+
+REAL_LISTS = (
+    "ilidsvid_frames.txt.gz",
+    "ilidsvid_official_10.json",
+    "prid2011_frames.txt.gz",
+    "prid2011_torchreid_10.json",
+    "prid2011_other_10.json",
+)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--real-lists",
+        metavar="DIR",
+        help=f"folder with frame names and splits of published data sets ({', '.join(REAL_LISTS)}): tests of their "
+        "readers run on these too",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_lists(request):
+    """The folder with lists of published data sets, which this project does not hold."""
+    given = request.config.getoption("--real-lists")
+    if given is None:
+        pytest.skip("needs the published frame names and splits: give their folder with --real-lists DIR")
+    missing = [name for name in REAL_LISTS if not (Path(given) / name).is_file()]
+    if missing:
+        pytest.skip(f"--real-lists {given} lacks {', '.join(missing)}")
+    return Path(given)
+
+
+@pytest.fixture
+def shuffled_folders(monkeypatch):
+    """Folders are listed in another order than usual, as another file system may do; returns the folders listed."""
+    listed = []
+
+    def shuffled(entries, folder):
+        listed.append(os.fspath(folder))
+        entries = sorted(entries, key=lambda entry: os.fsdecode(getattr(entry, "name", entry)))
+        random.Random(len(listed)).shuffle(entries)
+        return entries
+
+    class Scan(list):
+        """What os.scandir returns is a context manager too."""
+
+        def __enter__(self):
+            return iter(self)
+
+        def __exit__(self, *_):
+            return None
+
+    listdir, scandir = os.listdir, os.scandir
+    monkeypatch.setattr(os, "listdir", lambda folder=".": shuffled(listdir(folder), folder))
+    monkeypatch.setattr(os, "scandir", lambda folder=".": Scan(shuffled(scandir(folder), folder)))
+    return listed
 
 
 @pytest.fixture(scope="session", autouse=True)

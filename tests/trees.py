@@ -1,5 +1,8 @@
-"""Small image trees in the layouts of the data sets; frames are one-colour JPEGs, or empty where none is decoded."""
+"""Small image trees in the layouts of the data sets; frames are of one colour, or empty where none is decoded."""
 
+import json
+import os
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,11 +20,11 @@ QUERIES = [3, 5, 6, 7]
 
 
 def write_frames(folder: Path, names: Iterable[str], size: tuple[int, int] | None = None, colour: int = 0) -> None:
-    """Files in one folder: one-colour JPEGs of (width, height), or empty files without a size."""
+    """Files in one folder: one-colour pictures of (width, height), or empty files without a size."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         if size is None:
-            (folder / name).touch()
+            os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
         else:
             shade = (60 * colour % 256, 110 * colour % 256, 170 * colour % 256)
             Image.new("RGB", size, shade).save(folder / name, quality=90)
@@ -72,3 +75,82 @@ def write_folder(root: Path, tracklets: dict[str, int], size: tuple[int, int] | 
     for index, (path, frames) in enumerate(tracklets.items()):
         write_frames(root / path, [f"{frame}.jpg" for frame in range(1, frames + 1)], size, index)
     return root
+
+
+def even_lengths(tracklets: int, frames: int, shortest: int, longest: int) -> list[int]:
+    """Lengths of tracklets that add up to `frames`: one is the shortest, one the longest, the others much alike."""
+    rest, more = divmod(frames - shortest - longest, tracklets - 2)
+    return [shortest, longest] + [rest + (index < more) for index in range(tracklets - 2)]
+
+
+def ten_splits(people: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Ten divisions of the people into halves, as the JSON files hold them."""
+    splits = []
+    for seed in range(10):
+        order = list(people)
+        random.Random(seed).shuffle(order)
+        half = len(order) // 2
+        splits.append({"train": sorted(order[half:]), "test": sorted(order[:half])})
+    return splits
+
+
+def write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content))
+
+
+def write_split_matrix(path: Path, splits: Sequence[dict[str, list[str]]], people: Sequence[str]) -> None:
+    """The splits as iLIDS-VID has them: rows of the people's places, the tested ones first, in no order."""
+    place = {person: index for index, person in enumerate(sorted(people), start=1)}
+    rows = []
+    for number, split in enumerate(splits):
+        rows.append([])
+        for side in ("test", "train"):
+            places = [place[person] for person in split[side]]
+            random.Random(number).shuffle(places)
+            rows[-1] += places
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {"ls_set": np.array(rows, dtype=np.uint16)})
+
+
+def write_ilids(
+    sequences: Path, people: Sequence[str], lengths: Sequence[int], size: tuple[int, int] | None = None
+) -> None:
+    """The sequences of iLIDS-VID; `lengths` gives the frames of each person by camera 1, then by camera 2."""
+    for index, length in enumerate(lengths):
+        person, camera = people[index // 2], f"cam{index % 2 + 1}"
+        names = [f"{camera}_{person}_{100 * index % 7919 + frame:05d}.png" for frame in range(length)]
+        write_frames(sequences / camera / person, names, size, index // 2)
+
+
+def write_prid(
+    multi_shot: Path, people: Sequence[str], lengths: Sequence[int], size: tuple[int, int] | None = None
+) -> None:
+    """The multi-shot part of PRID2011; `lengths` gives the frames of each person by camera a, then by camera b."""
+    for index, length in enumerate(lengths):
+        names = [f"{frame:04d}.png" for frame in range(1, length + 1)]
+        write_frames(multi_shot / f"cam_{'ab'[index % 2]}" / people[index // 2], names, size, index // 2)
+
+
+def duke_names(person: int, camera: int, frames: Iterable[int], joint: str = "_") -> list[str]:
+    """Names of frames in DukeMTMC-VideoReID: joined by underscores in the newer copies, by nothing in the old ones."""
+    return [
+        joint.join([f"{person:04d}", f"C{camera}", f"F{frame:04d}", f"X{30_000 + 12 * frame}.jpg"]) for frame in frames
+    ]
+
+
+def write_duke(root: Path, tracklets: dict[str, tuple[int, int]], size: tuple[int, int] | None = None) -> Path:
+    """DukeMTMC-VideoReID: `tracklets` gives the camera and the number of frames by "split/person/tracklet"."""
+    for path, (camera, frames) in tracklets.items():
+        person = int(path.split("/")[1])
+        write_frames(root / path, duke_names(person, camera, range(1, frames + 1)), size, person)
+    return root
+
+
+def write_names_of(root: Path, names: Iterable[str]) -> None:
+    """Empty files by their paths below the root."""
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        by_folder.setdefault(folder, []).append(file)
+    for folder, files in by_folder.items():
+        write_frames(root / folder, files)

@@ -17,7 +17,6 @@ recorded outside what the study's ethics approval allowed (The Chronicle, June 2
 
 import os
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -154,16 +153,15 @@ def count(train: list[Tracklet], query: list[Tracklet], gallery: list[Tracklet])
 
 
 def absent_query_notes(query: list[Tracklet], gallery: list[Tracklet]) -> list[str]:
-    """A note where the gallery lacks queries, which the official one holds; they are compared by their frames' names.
+    """A note where the gallery lacks queries, which the official one holds under the same person and tracklet folder.
 
-    Which copy of a query is meant does not matter to its own ranking, where it is junk. To other queries it is one of
-    the people that they must not be taken for.
+    To its own query such a tracklet is junk, but to all others it is one more wrong answer.
     """
-    present = Counter((tracklet.person_id, tracklet.paths[0].rpartition(os.sep)[2]) for tracklet in gallery)
-    absent = sum(not present[tracklet.person_id, tracklet.paths[0].rpartition(os.sep)[2]] for tracklet in query)
+    present = {(tracklet.person_id, os.path.basename(tracklet.paths.folder)) for tracklet in gallery}
+    absent = sum((tracklet.person_id, os.path.basename(tracklet.paths.folder)) not in present for tracklet in query)
     if not absent:
         return []
     return [
         f"{absent:,} of {len(query):,} queries are not in the gallery, which holds all of them in the official copy: "
-        "other queries have fewer wrong answers to avoid here"
+        "queries have fewer wrong answers to avoid here"
     ]
