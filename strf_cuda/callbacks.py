@@ -79,19 +79,20 @@ class StopOnCtrlC(Callback):
 
     def __init__(self):
         self._pressed = False
-        self._hook = None
+        self._hooks = []
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
         if threading.current_thread() is threading.main_thread():
             self._process = os.getpid()
-            self._hook = module.model.register_forward_pre_hook(self._stop)
+            networks = {module.model, module.evaluated}
+            self._hooks = [network.register_forward_pre_hook(self._stop) for network in networks]
             signal.signal(signal.SIGINT, self._note)
 
     def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
-        self._remove_hook()
+        self._remove_hooks()
 
     def on_exception(self, trainer: L.Trainer, module: Training, exception: BaseException) -> None:
-        self._remove_hook()
+        self._remove_hooks()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -104,10 +105,9 @@ class StopOnCtrlC(Callback):
         if self._pressed:
             raise KeyboardInterrupt
 
-    def _remove_hook(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+    def _remove_hooks(self) -> None:
+        while self._hooks:
+            self._hooks.pop().remove()
 
 
 class EvaluateAndSave(Callback):
@@ -172,17 +172,17 @@ class EvaluateAndSave(Callback):
 def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
     """Evaluates a run's model as it stands, by the run's own protocol."""
     config = module.config
-    module.model.eval()
+    module.evaluated.eval()
     doing = f"the evaluation, with batches of {config.evaluation.batch} clips"
     with faults_told(doing, "a smaller --evaluation.batch needs less, also in a continued run"):
         evaluation = evaluate(
-            module.model,
+            module.evaluated,
             dataset,
             config.data,
             config.evaluation,
             autocast=autocast_type(config.precision, config.device),
         )
-    module.model.train()
+    module.evaluated.train()
     return evaluation
 
 

@@ -14,7 +14,8 @@ from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 from strf_cuda.models import VideoResNet, create_model
 
-MODEL_PREFIX = "model."  # the model's place in the Lightning module
+# The places in the Lightning module of the model and of the average of its weights.
+MODEL_PREFIX, AVERAGE_PREFIX = "model.", "average.module."
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -85,16 +86,19 @@ def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
 def load_model(path: str | Path) -> tuple[VideoResNet, TrainConfig]:
     """The trained model of a checkpoint in eval mode, and the configuration it was trained with.
 
+    Of a run with `optimizer.ema` it is the average of the weights, which is what the run has evaluated.
+
     Raises:
         InputError: as `read_checkpoint`, or weights that are not those of the configuration's model.
     """
     checkpoint = read_checkpoint(path)
     config = from_dict(TrainConfig, checkpoint["config"], str(path))
     model = model_from_config(config.model, len(checkpoint["person_ids"]))
+    prefix = AVERAGE_PREFIX if config.optimizer.ema else MODEL_PREFIX
     state = {
-        name.removeprefix(MODEL_PREFIX): tensor
+        name.removeprefix(prefix): tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(MODEL_PREFIX)
+        if name.startswith(prefix)
     }
     check_architecture(model, state, str(path))
     model.load_state_dict(state)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from strf_cuda.checkpoints import check_architecture, model_from_config
 from strf_cuda.cli import to_dict
@@ -20,7 +21,7 @@ from strf_cuda.data.loader import ClipLoader, training_loader
 from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.errors import InputError
 from strf_cuda.losses import ReidLoss
-from strf_cuda.models import load_imagenet_weights
+from strf_cuda.models import VideoResNet, load_imagenet_weights
 
 
 class Training(L.LightningModule):
@@ -29,6 +30,11 @@ class Training(L.LightningModule):
     Args:
         config: the run.
         tracklets: the training tracklets; each person is a class.
+
+    Attributes:
+        model: the network that is trained.
+        average: the exponential moving average of its weights, or None without `optimizer.ema`. It begins as the
+            weights after the first step; the statistics of BatchNorm are averaged like weights.
     """
 
     def __init__(self, config: TrainConfig, tracklets: Sequence[Tracklet]):
@@ -39,8 +45,17 @@ class Training(L.LightningModule):
         self.model = model_from_config(config.model, len(self.person_ids))
         if config.model.weights is not None:
             load_imagenet_weights(self.model, config.model.weights)
+        self.average = None
+        if config.optimizer.ema:
+            average = get_ema_multi_avg_fn(config.optimizer.ema)
+            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
         self.augmentation = ClipAugmentation(config.data.flip, config.data.erase, config.data.erase_per_frame)
         self.loss = ReidLoss(config.optimizer.margin, config.optimizer.label_smoothing)
+
+    @property
+    def evaluated(self) -> VideoResNet:
+        """The network whose figures are those of the run: the average where there is one."""
+        return self.model if self.average is None else self.average.module
 
     def train_dataloader(self) -> ClipLoader:
         """This epoch's batches; the trainer asks again for every epoch."""
@@ -61,7 +76,9 @@ class Training(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.config.optimizer
-        return torch.optim.Adam(self.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
+        return torch.optim.Adam(
+            self.model.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay
+        )
 
     def on_train_epoch_start(self) -> None:
         for group in self.optimizers().param_groups:
@@ -82,6 +99,10 @@ class Training(L.LightningModule):
             }
         )
         return losses.total
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = to_dict(self.config)

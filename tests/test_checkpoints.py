@@ -9,7 +9,7 @@ import torch
 
 from strf_cuda.checkpoints import AtomicCheckpointIO, load_model, model_from_config, read_checkpoint
 from strf_cuda.cli import to_dict
-from strf_cuda.config import ModelConfig, TrainConfig
+from strf_cuda.config import ModelConfig, OptimizerConfig, TrainConfig
 from strf_cuda.errors import InputError
 
 SMALL = ModelConfig(width=16, depth=(1, 1, 1, 1))
@@ -58,6 +58,18 @@ def test_options_of_the_model_survive_saving(options, tmp_path):
     clips = torch.randn(2, 3, 4, 32, 16)
     with torch.no_grad():
         assert torch.equal(loaded(clips), model.eval()(clips))
+
+
+def test_of_a_run_with_an_average_of_the_weights_the_average_is_loaded(model, tmp_path):
+    checkpoint = checkpoint_of(model_from_config(SMALL, 5))
+    checkpoint["state_dict"] |= {f"average.module.{name}": tensor for name, tensor in model.state_dict().items()}
+    checkpoint["state_dict"]["average.n_averaged"] = torch.tensor(7)
+    checkpoint["config"] = to_dict(TrainConfig(model=SMALL, optimizer=OptimizerConfig(ema=0.99)))
+    torch.save(checkpoint, tmp_path / "model.ckpt")
+    loaded, _ = load_model(tmp_path / "model.ckpt")
+    clips = torch.randn(2, 3, 4, 32, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded(clips), model(clips))
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint_and_nothing_beside_it(saved, monkeypatch):

@@ -125,6 +125,38 @@ def test_the_optimiser_is_adam_with_the_paper_s_settings_on_all_weights(tracklet
     assert all(p.requires_grad for p in group["params"])
 
 
+def test_the_average_follows_weights_and_batch_norm_statistics_step_by_step(tracklets, monkeypatch):
+    states, step = [], Training.on_train_batch_end
+
+    def note(module, *arguments):
+        states.append({name: value.clone() for name, value in module.model.state_dict().items()})
+        step(module, *arguments)
+
+    monkeypatch.setattr(Training, "on_train_batch_end", note)
+    _, module = train_steps(tracklets, steps=2, epochs=2, optimizer=OptimizerConfig(0.01, ema=0.75))
+    expected = dict(states[0])
+    for state in states[1:]:
+        expected = {name: 0.75 * expected[name] + 0.25 * value for name, value in state.items()}
+    found = module.evaluated.state_dict()
+    assert list(found) == list(states[0]) and len(states) == 4
+    for name, value in found.items():
+        if value.is_floating_point():  # the numbers of batches seen are of no use
+            torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-5, msg=name)
+    assert not torch.equal(found["bn1.running_mean"], states[-1]["bn1.running_mean"])
+
+
+def test_an_average_changes_nothing_in_what_is_trained(tracklets):
+    (plain, module), (watch, averaged) = (
+        train_steps(tracklets, optimizer=OptimizerConfig(ema=decay)) for decay in (0.0, 0.9)
+    )
+    assert plain.losses == watch.losses and plain.gradients == watch.gradients
+    assert module.average is None and module.evaluated is module.model
+    state = averaged.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in module.model.state_dict().items())
+    (group,) = averaged.configure_optimizers().param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in averaged.model.parameters()}
+
+
 OPTIONS = {
     **{f"integration {name}": {"integration": name} for name in ("spatial_temporal", "parallel")},
     **{path: {"paths": (path,)} for path in PATHS},

@@ -51,9 +51,16 @@ def assert_same(one, other, place="run"):
         assert one == other, place
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(workers, tiny_walkers, tiny_run, tmp_path):
-    options = [*tiny_run, f"--data.root={tiny_walkers}", f"--data.workers={workers}"]
+BEYOND = [
+    "--optimizer.ema=0.9", "--optimizer.label_smoothing=0.1", "--optimizer.schedule=cosine", "--optimizer.warmup=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("workers", "more"), [(0, []), (2, BEYOND)], ids=["as in the paper", "beyond it"])
+def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(
+    workers, more, tiny_walkers, tiny_run, tmp_path
+):
+    options = [*tiny_run, f"--data.root={tiny_walkers}", f"--data.workers={workers}", *more]
     runs = [([*options, f"--out={tmp_path}/whole"], None, None)]
     for moment in MOMENTS:
         out = f"--out={tmp_path}/{moment.replace(' ', '-')}"
@@ -62,6 +69,7 @@ def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(workers
     assert codes == [0] + [SIGKILLED, 0] * len(MOMENTS), log
     whole = final_state(tmp_path / "whole")
     assert whole["epoch"] == 2 and whole["step"] == 18 and len(whole["history"]) == 3
+    assert any(name.startswith("average.") for name in whole["weights"]) == bool(more)
     for moment in MOMENTS:
         folder = tmp_path / moment.replace(" ", "-")
         assert_same(final_state(folder), whole, moment)

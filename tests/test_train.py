@@ -117,6 +117,15 @@ def test_best_ckpt_gives_the_mAP_of_its_epoch(finished, tiny_walkers):
     assert again.overall.mAP == pytest.approx(best["mAP"], abs=1e-9)
 
 
+def test_with_an_average_of_the_weights_that_is_what_is_evaluated_and_loaded(options, folder, tiny_walkers):
+    assert command(*options, "--optimizer.ema=0.9", "--epochs=2") == 0
+    model, config = load_model(folder / "last.ckpt")
+    again = evaluate(model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
+    assert again.overall.mAP == pytest.approx(strict_json(folder / "metrics.json")["mAP"], abs=1e-9)
+    trained = read_checkpoint(folder / "last.ckpt")["state_dict"]["model.conv1.weight"]
+    assert not torch.equal(model.conv1.weight, trained)
+
+
 def test_evaluations_come_every_few_epochs_and_at_the_end(options, folder):
     assert command(*options, "--epochs=3", "--evaluation.every=2") == 0
     assert [row["epoch"] for row in strict_json(folder / "metrics.json")["history"]] == [2, 3]
