@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from strf_cuda.data.packed import PackedFrame
 from strf_cuda.errors import InputError
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
@@ -23,7 +24,7 @@ def read_frame(path: str, height: int, width: int, out: np.ndarray | None = None
     Grey, palette and CMYK pictures are converted; transparent pixels are laid over black.
 
     Args:
-        path: a file in any format that Pillow reads.
+        path: a file in any format that Pillow reads, or a frame of a packed data set.
         height, width: the size wanted, in pixels.
         out: where to write, uint8 [height, width, 3]; a new array without it.
 
@@ -50,8 +51,11 @@ def read_frame(path: str, height: int, width: int, out: np.ndarray | None = None
 
 def _read_file(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        if isinstance(path, PackedFrame):
+            data = path.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
     except OSError as error:
         raise InputError(f"frame {path} cannot be read: {error.strerror}") from error
     if not data:

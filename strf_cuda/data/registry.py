@@ -9,7 +9,9 @@ from strf_cuda.data.duke import DukeMTMCVideoReID
 from strf_cuda.data.folder import TrackletFolder
 from strf_cuda.data.ilids import ILIDSVID
 from strf_cuda.data.mars import MARS
+from strf_cuda.data.packed import PackedDataset
 from strf_cuda.data.prid import PRID2011
+from strf_cuda.data.splits import SPLITS
 from strf_cuda.data.table import TrackletTable
 from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.data.walkers import WalkersConfig, make_walkers
@@ -30,7 +32,7 @@ def open_dataset(name: str, root: str | None, split: int | None = None) -> Track
     """Opens a data set, from its cached index if it stands as it stood (`strf_cuda.data.cache`).
 
     Args:
-        name: "walkers", "mars", "duke", "ilids", "prid", "folder" or "table".
+        name: "walkers", "mars", "duke", "ilids", "prid", "folder", "table" or "packed".
         root: its folder or CSV file. For walkers, None stands for the small built-in set, which is drawn into the
             cache folder when it is not there yet.
         split: which split, 0 to 9, of iLIDS-VID and PRID2011; None for the first, or for data sets with one split.
@@ -46,9 +48,22 @@ def open_dataset(name: str, root: str | None, split: int | None = None) -> Track
         root = str(built_in_walkers())
     if name in _SPLIT_READERS:
         return open_cached(_SPLIT_READERS[name], root, split=split or 0)
+    if name == "packed":
+        return PackedDataset(root, split)
     if split is not None:
         raise InputError(f"split is {split}, but the data set {name} has one split only: leave it out")
     return open_cached(_READERS[name], root)
+
+
+def open_every_split(name: str, root: str) -> list[TrackletDataset]:
+    """All splits of a data set, one for most, in order.
+
+    Raises:
+        InputError: a fault of the data set.
+    """
+    if name in _SPLIT_READERS:
+        return [open_dataset(name, root, split) for split in range(SPLITS)]
+    return [open_dataset(name, root)]
 
 
 def built_in_walkers() -> Path:
