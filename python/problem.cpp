@@ -88,11 +88,23 @@ Tensor allocate(const Tensor& x, const Sizes& sizes, ScalarType type, std::initi
     stride *= std::max<int64_t>(sizes[dim], 1);
   }
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+  const auto status = aoti_torch_empty_strided(
       sizes.size(), sizes.data(), strides.data(),
       torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)),
-      x.is_cpu() ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(), x.get_device_index(), &handle));
+      x.is_cpu() ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(), x.get_device_index(), &handle);
+  require(status == AOTI_TORCH_SUCCESS, "out of memory: cannot allocate a tensor of the sizes ", Listed(sizes));
   return Tensor(handle);
+}
+
+// A copy of a valid tensor fails for want of memory only, which the stable interface does not pass on.
+template <class Copy>
+Tensor copied(const Tensor& tensor, Copy copy) {
+  try {
+    return copy();
+  } catch (const std::exception&) {
+    require(false, "out of memory: cannot copy a tensor of the sizes ", Listed(tensor));
+    throw;
+  }
 }
 
 Sizes sizes_of_statistics(const strf_problem& problem) {
@@ -169,18 +181,19 @@ ScalarType wide_type(const strf_problem& problem) {
 }
 
 Tensor converted(const Tensor& tensor, ScalarType type) {
-  return tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
+  return tensor.scalar_type() == type ? tensor : copied(tensor, [&] { return torch::stable::to(tensor, type); });
 }
 
 Tensor readable_as_x(const Tensor& tensor, const strf_problem& problem, ScalarType type) {
   const bool last = problem.layout == STRF_CHANNELS_LAST;
   const bool fits = last ? is_channels_last(tensor) : tensor.is_contiguous();
   const auto format = last ? MemoryFormat::ChannelsLast3d : MemoryFormat::Contiguous;
-  return converted(fits ? tensor : torch::stable::contiguous(tensor, format), type);
+  return converted(fits ? tensor : copied(tensor, [&] { return torch::stable::contiguous(tensor, format); }), type);
 }
 
 Tensor readable(const Tensor& tensor, ScalarType type) {
-  return converted(tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor), type);
+  return converted(
+      tensor.is_contiguous() ? tensor : copied(tensor, [&] { return torch::stable::contiguous(tensor); }), type);
 }
 
 Tensor allocate(const Tensor& x, const Sizes& sizes, ScalarType type) {

@@ -20,9 +20,16 @@ from strf_cuda.config import TrainConfig
 from strf_cuda.engine import Training
 from strf_cuda.errors import InputError
 
-# How PyTorch's allocator on the CPU, the C++ library, cuBLAS and this package's own operator say it, all with the
-# class RuntimeError.
-_OUT_OF_MEMORY = ("can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+# How PyTorch's allocator on the CPU, oneDNN, the C++ library, cuBLAS and this package's own operator say it, all with
+# the class RuntimeError.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "out of memory",
+)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -63,7 +70,8 @@ def machine_fault(error: BaseException, doing: str, remedy: str) -> InputError |
         return None
     if reason.startswith("Caught "):  # a loader's process has passed it on with its traceback
         return InputError("out of memory in a process that reads frames: fewer --data.workers need less")
-    return InputError(f"out of memory in {doing}: {reason or type(error).__name__}; {remedy}")
+    reason = ". ".join(reason.rpartition("DefaultCPUAllocator: ")[2].split(". ")[:3]) or type(error).__name__
+    return InputError(f"out of memory in {doing}: {reason}; {remedy}")
 
 
 def training_fault(error: BaseException, trainer: L.Trainer, config: TrainConfig) -> InputError | None:

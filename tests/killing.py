@@ -1,14 +1,19 @@
-"""Runs training in child processes that are killed at chosen moments; a script, so that importing happens once.
+"""Runs training in child processes that are killed at chosen or random moments; a script, so as to import only once.
 
-    python killing.py RUNS.json     each run: {"argv": [...], "kill": null | name of a moment, "after": seconds}
+It reads a line of JSON for each run, {"argv": [...], "kill": name of a moment or null, "after": [from, seconds] or
+null, "log": FILE}, where `after` counts from the "start" of the process or from its first "step", and answers with a
+line of JSON: {"code": exit code, negative for a signal, "phase": what the run was doing at its end, "step": how far it
+was, "start": seconds to its first step, "steps": seconds from there to its end}.
 
-The parent imports everything and computes nothing, so its children can be forked. Prints one JSON list of exit codes.
+The parent imports everything and computes nothing, so its children can be forked.
 """
 
 import itertools
 import json
+import mmap
 import os
 import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -92,8 +97,54 @@ MOMENTS = {
 }
 
 
-def fork(argv: list[str], kill: str | None, after: float | None, log: str) -> int:
-    """Exit code of the run, negative for a signal."""
+PHASES = ("start", "step", "evaluation", "checkpoint")
+
+
+class Progress:
+    """What a child is doing, in memory that it shares with its parent."""
+
+    def __init__(self):
+        self._memory = mmap.mmap(-1, 16)
+
+    def read(self) -> tuple[str, int]:
+        """The phase, and the number of steps that the run has behind it."""
+        phase, step = struct.unpack("qq", self._memory[:])
+        return PHASES[phase], step
+
+    def follow(self) -> None:
+        """In the child: notes every step, evaluation and checkpoint."""
+        phase, step = 0, 0
+
+        def note(new_phase, new_step):
+            nonlocal phase, step
+            phase, step = new_phase, new_step
+            self._memory[:] = struct.pack("qq", phase, step)
+
+        def noted(owner, name, number):
+            plain = getattr(owner, name)
+
+            def call(*args, **options):
+                before = phase
+                note(number, step)
+                result = plain(*args, **options)
+                note(before, step)
+                return result
+
+            setattr(owner, name, call)
+
+        training_step = engine.Training.training_step
+
+        def noted_step(self, batch, batch_index):
+            note(1, self.global_step)
+            return training_step(self, batch, batch_index)
+
+        engine.Training.training_step = noted_step
+        noted(callbacks, "evaluate_run", 2)
+        noted(checkpoints.AtomicCheckpointIO, "save_checkpoint", 3)
+
+
+def fork(argv: list[str], kill: str | None, after: tuple[str, float] | None, log: str) -> dict:
+    progress, started, first_step = Progress(), time.monotonic(), None
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -101,6 +152,7 @@ def fork(argv: list[str], kill: str | None, after: float | None, log: str) -> in
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         torch.set_num_threads(1)
+        progress.follow()
         if kill is not None:
             MOMENTS[kill]()
         code = 70
@@ -109,14 +161,33 @@ def fork(argv: list[str], kill: str | None, after: float | None, log: str) -> in
         finally:
             sys.stdout.flush()
             os._exit(code)
-    if after is not None:
-        time.sleep(after)
-        os.killpg(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = None
+    while status is None:
+        now = time.monotonic()
+        if first_step is None and progress.read()[0] != "start":
+            first_step = now
+        since = {"start": started, "step": first_step}[after[0]] if after is not None else None
+        if since is not None and now - since >= after[1]:
+            os.killpg(child, signal.SIGKILL)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
+            status = None
+            time.sleep(0.002)
+    phase, step = progress.read()
+    now = time.monotonic()
+    first_step = now if first_step is None else first_step
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "phase": phase,
+        "step": step,
+        "start": first_step - started,
+        "steps": now - first_step,
+    }
 
 
 if __name__ == "__main__":
     import lightning.pytorch.loggers  # noqa: F401  (imported by a run when it starts)
 
-    assert callable(checkpoints.read_checkpoint) and callable(evaluation.evaluate) and data and loader
-    print(json.dumps([fork(**one) for one in json.loads(Path(sys.argv[1]).read_text())]))
+    assert callable(evaluation.evaluate) and data and loader
+    for line in sys.stdin:
+        print(json.dumps(fork(**json.loads(line))), flush=True)

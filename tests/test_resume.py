@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,15 +14,31 @@ SIGKILLED = -9
 MOMENTS = ("middle of epoch", "before epoch end", "after epoch end", "writing last", "writing best")
 
 
-def carry_out(runs, folder):
-    """Exit codes of runs, one after the other; each is (argv, moment to be killed at, seconds to be killed after)."""
-    log = folder / "log.txt"
-    listed = [{"argv": argv, "kill": kill, "after": after, "log": str(log)} for argv, kill, after in runs]
-    (folder / "runs.json").write_text(json.dumps(listed))
+@pytest.fixture(scope="module")
+def run_in_child():
+    """Runs training in a child process, see killing.py; returns what that answers, with names for its keys."""
     script = Path(__file__).parent / "killing.py"
-    done = subprocess.run([sys.executable, script, folder / "runs.json"], capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), log.read_text()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, script], **pipes) as parent:
+
+        def run_in_child(argv, log, kill=None, after=None):
+            parent.stdin.write(json.dumps({"argv": argv, "kill": kill, "after": after, "log": str(log)}) + "\n")
+            parent.stdin.flush()
+            return SimpleNamespace(**json.loads(parent.stdout.readline()))
+
+        yield run_in_child
+        parent.stdin.close()
+
+
+@pytest.fixture
+def carry_out(run_in_child, tmp_path):
+    """Exit codes of runs, one after the other, each of (argv, moment to be killed at); and what they printed."""
+
+    def carry_out(runs):
+        log = tmp_path / "log.txt"
+        return [run_in_child(argv, log, kill).code for argv, kill in runs], log.read_text()
+
+    return carry_out
 
 
 def final_state(folder):
@@ -58,14 +75,14 @@ BEYOND = [
 
 @pytest.mark.parametrize(("workers", "more"), [(0, []), (2, BEYOND)], ids=["as in the paper", "beyond it"])
 def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(
-    workers, more, tiny_walkers, tiny_run, tmp_path
+    workers, more, carry_out, tiny_walkers, tiny_run, tmp_path
 ):
     options = [*tiny_run, f"--data.root={tiny_walkers}", f"--data.workers={workers}", *more]
-    runs = [([*options, f"--out={tmp_path}/whole"], None, None)]
+    runs = [([*options, f"--out={tmp_path}/whole"], None)]
     for moment in MOMENTS:
         out = f"--out={tmp_path}/{moment.replace(' ', '-')}"
-        runs += [([*options, out], moment, None), (["--resume", out], None, None)]
-    codes, log = carry_out(runs, tmp_path)
+        runs += [([*options, out], moment), (["--resume", out], None)]
+    codes, log = carry_out(runs)
     assert codes == [0] + [SIGKILLED, 0] * len(MOMENTS), log
     whole = final_state(tmp_path / "whole")
     assert whole["epoch"] == 2 and whole["step"] == 18 and len(whole["history"]) == 3
@@ -76,35 +93,72 @@ def test_a_killed_run_resumes_to_the_same_weights_whenever_it_was_killed(
         assert torch.load(folder / "best.ckpt", weights_only=True)["epoch"] in (0, 1, 2)
 
 
+def kill_at_random(run_in_child, options, folder, kills):
+    """Carries out a run as a whole, and again with so many kills at random moments; returns how these found it.
+
+    One in four moments is counted from the start of a process, the others from its first step, so that they spread over
+    the whole run however long it takes to begin.
+    """
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"moments of seed {seed}")  # shown where the test fails
+    moments = random.Random(seed)
+    whole = run_in_child([*options, f"--out={folder}/whole"], folder / "log.txt")
+    out = f"--out={folder}/killed"
+    found = []
+    for number in range(kills):
+        argv = ["--resume", out] if (folder / "killed" / "config.yaml").exists() else [*options, out]
+        after = "step", moments.uniform(0, 1.5 * whole.steps / kills)
+        if number % 4 == 3:
+            after = "start", moments.uniform(0, whole.start)
+        found.append(run_in_child(argv, folder / "log.txt", after=after))
+    end = run_in_child(["--resume", out], folder / "log.txt")
+    log = (folder / "log.txt").read_text()
+    print(log)
+    assert whole.code == end.code == 0 and {each.code for each in found} <= {SIGKILLED, 0}
+    assert "Traceback" not in log
+    assert_same(final_state(folder / "killed"), final_state(folder / "whole"))
+    return found
+
+
+def test_a_run_killed_at_three_random_moments_ends_with_the_same_weights(
+    run_in_child, tiny_walkers, tiny_run, tmp_path
+):
+    options = [*tiny_run, f"--data.root={tiny_walkers}", "--epochs=12", "--evaluation.every=4"]
+    found = kill_at_random(run_in_child, options, tmp_path, 3)
+    assert [each.code for each in found].count(SIGKILLED) >= 2, "the kills should meet a living run"
+    assert all(each.phase != "start" for each in found)
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_twenty_random_moments_ends_with_the_same_weights(tiny_walkers, tiny_run, tmp_path):
-    options = [*tiny_run, f"--data.root={tiny_walkers}", "--epochs=120", "--evaluation.every=30", "--data.workers=2"]
-    moments = random.Random(5)
-    out = f"--out={tmp_path}/killed"
-    runs = [([*options, f"--out={tmp_path}/whole"], None, None), ([*options, out], None, 2.0)]
-    runs += [(["--resume", out], None, moments.uniform(0.5, 3.0)) for _ in range(19)]
-    codes, log = carry_out([*runs, (["--resume", out], None, None)], tmp_path)
-    assert codes[0] == codes[-1] == 0, log
-    assert codes.count(SIGKILLED) >= 10, "most kills should meet a living run"
-    assert_same(final_state(tmp_path / "killed"), final_state(tmp_path / "whole"))
+def test_a_run_killed_at_twenty_random_moments_ends_with_the_same_weights(
+    run_in_child, tiny_walkers, tiny_run, tmp_path
+):
+    """Most of them in the middle of its work, and all over the run."""
+    options = [*tiny_run, f"--data.root={tiny_walkers}", "--epochs=120", "--evaluation.every=2", "--data.workers=2"]
+    found = kill_at_random(run_in_child, options, tmp_path, 20)
+    for each in found:
+        print(each)
+    killed = [each for each in found if each.code == SIGKILLED]
+    assert len(killed) >= 15, "most kills should meet a living run"
+    assert len({each.phase for each in killed}) >= 3 and sum(each.phase != "start" for each in killed) >= 10
+    assert len({each.step // 72 for each in killed}) >= 5, "in at least half of the tenths of the run"
 
 
-def test_more_epochs_continue_the_same_run(tiny_walkers, tiny_run, tmp_path):
+def test_more_epochs_continue_the_same_run(carry_out, tiny_walkers, tiny_run, tmp_path):
     """A run of one epoch, continued to three, equals a run of three but for the evaluation at its first end."""
     options = [*tiny_run, f"--data.root={tiny_walkers}"]
     codes, log = carry_out(
         [
-            ([*options, f"--out={tmp_path}/whole"], None, None),
-            ([*options, f"--out={tmp_path}/parts", "--epochs=1"], None, None),
-            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3"], None, None),
-            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3"], None, None),
-            ([f"--out={tmp_path}/parts", "--resume", "--epochs=2"], None, None),
-            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3", "--data.people=4"], None, None),
-            ([f"--out={tmp_path}/none", "--resume"], None, None),
-            (["--resume"], None, None),
-            ([*options, f"--out={tmp_path}/parts"], None, None),
-        ],
-        tmp_path,
+            ([*options, f"--out={tmp_path}/whole"], None),
+            ([*options, f"--out={tmp_path}/parts", "--epochs=1"], None),
+            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3"], None),
+            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3"], None),
+            ([f"--out={tmp_path}/parts", "--resume", "--epochs=2"], None),
+            ([f"--out={tmp_path}/parts", "--resume", "--epochs=3", "--data.people=4"], None),
+            ([f"--out={tmp_path}/none", "--resume"], None),
+            (["--resume"], None),
+            ([*options, f"--out={tmp_path}/parts"], None),
+        ]
     )
     assert codes == [0, 0, 0, 0, 2, 2, 2, 2, 2], log
     assert_same(final_state(tmp_path / "parts"), final_state(tmp_path / "whole"))
