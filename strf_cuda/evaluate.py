@@ -49,6 +49,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     model, trained = load_model(checkpoint)
     data, protocol = _settings(config, trained)
     dataset = open_dataset(data.name, data.root, data.split)
+    dataset.notes.extend(_other_split_notes(data, trained.data))
     for note in dataset.notes:
         print(f"note: {note}")
     print(
@@ -116,6 +117,17 @@ def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig,
         ),
     )
     return data, protocol
+
+
+def _other_split_notes(data: DataConfig, trained: DataConfig) -> list[str]:
+    """A note where the model knows people whom it is tested on: splits divide the same people differently."""
+    split, known = data.split or 0, trained.split or 0
+    if data.name != trained.name or split == known:
+        return []
+    return [
+        f"the model was trained on split {known}, which trains on people that split {split} tests on: these figures "
+        "are too high"
+    ]
 
 
 def _given(**options: Any) -> dict[str, Any]:

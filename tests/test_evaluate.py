@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import trees
 from strf_cuda import evaluate, train
 from strf_cuda.cli import run
 from strf_cuda.config import EvaluateConfig
@@ -74,6 +75,23 @@ def test_a_checkpoint_gets_the_figures_that_its_training_printed(options, traine
     assert metrics["checkpoint"] == f"{trained}/last.ckpt"
     assert metrics["protocol"]["stride"] == 2 and metrics["protocol"]["frames"] == 4
     assert f"{100 * metrics['mAP']:.1f}" in captured.out and "look-alikes over other cameras" in captured.out
+
+
+def test_another_split_than_the_trained_one_is_stated(options, trained, out, tmp_path, capsys):
+    people = [f"person{number:03d}" for number in range(1, 7)]
+    trees.write_ilids(tmp_path / "sequences", people, [4] * 12, size=(16, 32))
+    trees.write_json(tmp_path / "splits.json", trees.ten_splits(people))
+    checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
+    checkpoint["config"]["data"].update(name="ilids", root=str(tmp_path), split=3)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    options = [*options, f"--checkpoint={tmp_path}/last.ckpt"]
+    assert command(*options) == 0
+    assert "trained on split" not in capsys.readouterr().out
+    assert strict_json(out / "metrics.json")["notes"][0].startswith("split 3 of splits.json")
+    assert command(*options, "--split=4") == 0
+    note = "the model was trained on split 3, which trains on people that split 4 tests on: these figures are too high"
+    assert f"note: {note}" in capsys.readouterr().out
+    assert note in strict_json(out / "metrics.json")["notes"]
 
 
 def test_the_rankings_hold_ten_tracklets_for_every_query_with_their_frames(options, out, tiny_walkers):
