@@ -27,7 +27,7 @@ from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
 from bench.plots import draw, plot_operator
 from bench.problems import TEMPERATURE, Problem, channel_sweep, paper_problems, position_sweep
-from bench.tables import aligned, with_quartiles
+from bench.tables import with_quartiles
 from bench.timing import (
     Call,
     graphed,
@@ -40,6 +40,7 @@ from bench.timing import (
     spread,
 )
 from strf_cuda.backends.reference import factorized_attention_reference
+from strf_cuda.markdown import aligned
 
 FORWARD, BOTH = "forward", "forward + backward"
 OURS = "strf_cuda"

@@ -27,8 +27,9 @@ from bench.machine import RESULTS, write_result
 from bench.operator import LIMITS, first_line
 from bench.options import parse, parser, positive
 from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems
-from bench.tables import aligned, with_quartiles
+from bench.tables import with_quartiles
 from strf_cuda.backends import native, triton
+from strf_cuda.markdown import aligned
 
 TYPES = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
 

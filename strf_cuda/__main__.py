@@ -4,12 +4,12 @@ It needs none of the packages that training needs.
 """
 
 import argparse
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 from strf_cuda import __version__, backends
+from strf_cuda.machine import processor, version_of
 
 
 def report() -> list[tuple[str, str]]:
@@ -28,8 +28,8 @@ def report() -> list[tuple[str, str]]:
         ("strf_cuda", f"{__version__}, {Path(__file__).resolve().parent}"),
         ("python", f"{platform.python_version()}, {platform.platform()}"),
         ("torch", f"{torch.__version__}, {cuda}"),
-        *((name, _version(name)) for name in ("numpy", "triton")),
-        ("processor", f"{_processor()}, {os.cpu_count()} logical cores, {torch.get_num_threads()} torch threads"),
+        *((name, version_of(name)) for name in ("numpy", "triton")),
+        ("processor", f"{processor()}, {os.cpu_count()} logical cores, {torch.get_num_threads()} torch threads"),
         ("GPU", "; ".join(f"{gpu.name} ({gpu.major}.{gpu.minor})" for gpu in gpus) or "none that torch finds"),
         ("library", build),
         *((f"backend {name}", state) for name, state in backends().items()),
@@ -38,22 +38,6 @@ def report() -> list[tuple[str, str]]:
 
 def _plain(fact) -> str:
     return " ".join(map(str, fact)) if isinstance(fact, list) else "none" if fact is None else str(fact)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -87,6 +87,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     return _plain(dataclasses.asdict(config))
 
 
+def flat_dict(config: Any) -> dict[str, Any]:
+    """Every option by its dotted name, with values as in `to_dict`."""
+    return _flatten(to_dict(config))
+
+
 def from_dict(config_class: type[Config], tree: Mapping[str, Any], source: str) -> Config:
     """The inverse of `to_dict`; `source` names where the tree came from in error messages.
 

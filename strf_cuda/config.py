@@ -188,6 +188,25 @@ class TrainConfig:
 
 
 @dataclass
+class RepeatConfig(TrainConfig):
+    """Trains one configuration with several seeds and on several official splits, and gives means and spreads.
+
+    The other options are those of strf_cuda.train. Finished runs are not trained again, and stopped ones continue.
+
+    Args:
+        seeds: how many seeds, counted from 0, or a list of them
+        splits: all or a list of the official splits, 0 to 9, of a data set that has ten; null for data.split alone
+        parallel: runs at a time, which share the processor's threads
+        gpus: GPUs as CUDA numbers them, such as 0,1; every run has one to itself, and as many run at a time
+    """
+
+    seeds: int | tuple[int, ...] = 3
+    splits: Literal["all"] | tuple[int, ...] | None = None
+    parallel: int = 1
+    gpus: str | None = None
+
+
+@dataclass
 class EvaluateConfig:
     """Evaluates a trained model: mAP, CMC, mINP, ranked results and a picture of them.
 

@@ -75,6 +75,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     module = Training(config, dataset.train)
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
     checkpoint = _last_checkpoint(folder, module)
+    parameters = sum(p.numel() for p in module.model.parameters())
     # Without `resume`, so that the file also serves as --config of another run.
     text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
     print(text, end="")
@@ -83,8 +84,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     print(
         f"{dataset.name}: {len(dataset.train):,} training tracklets of {len(module.person_ids):,} people, "
         f"{len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets\n"
-        f"{config.model.kind}, unit {config.model.unit}: {sum(p.numel() for p in module.model.parameters()):,} "
-        f"parameters\nrun folder: {folder}",
+        f"{config.model.kind}, unit {config.model.unit}: {parameters:,} parameters\nrun folder: {folder}",
         flush=True,
     )
     with replacing(writable_folder(folder) / "config.yaml") as temporary:
@@ -113,6 +113,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     seconds = time.monotonic() - started
     metrics = {
         **evaluation.to_dict(),
+        "parameters": parameters,
         "epochs": config.epochs,
         "seconds": round(seconds, 1),
         "history": save.history,

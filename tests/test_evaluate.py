@@ -217,7 +217,7 @@ def test_a_truncated_checkpoint_is_one_sentence(fails, trained, tmp_path):
 
 def test_a_checkpoint_of_another_architecture_is_one_sentence(fails, trained, tmp_path):
     content = torch.load(trained / "last.ckpt", weights_only=True)
-    content["config"]["model"]["unit"] = "nonlocal"
+    content["config"]["model"]["unit"] = "none"
     torch.save(content, tmp_path / "other.ckpt")
     sentence = f"{tmp_path}/other.ckpt is of another architecture: it has the weight layer2.0.temporal.unit.weight"
     assert fails(f"--checkpoint={tmp_path}/other.ckpt").startswith(sentence)

@@ -128,5 +128,10 @@ def _check(kind, num_classes, unit, stages, placement, width, depth) -> None:
         raise InputError(f"stages are {tuple(stages)}, but a ResNet has the stages 1, 2, 3 and 4")
     if len(depth) != 4 or any(blocks < 1 for blocks in depth):
         raise InputError(f"depth is {tuple(depth)}, but it must give at least one block for each of four stages")
+    if unit == "nonlocal" and all(depth[stage - 1] < 2 for stage in stages):
+        raise InputError(
+            f"a non-local block follows the second block of a stage, but with depth {tuple(depth)} the stages "
+            f"{tuple(stages)} have one block each: give them more"
+        )
     if width < 1 or num_classes < 1:
         raise InputError(f"width is {width} and num_classes {num_classes}, but both must be at least 1")
