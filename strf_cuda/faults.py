@@ -194,4 +194,4 @@ def describe_batch(module: Training, number: int) -> str:
         seen = f"camera {tracklet.camera_id} {os.path.relpath(first, root)}"
         people.setdefault(tracklet.person_id, []).append(seen)
     listed = "; ".join(f"person {person}: {', '.join(seen)}" for person, seen in people.items())
-    return f"the tracklets that begin in {root} with ({listed})"
+    return f"the tracklets that begin in {root or 'the data set'} with ({listed})"

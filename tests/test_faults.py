@@ -175,10 +175,3 @@ def test_an_evaluation_without_memory_names_its_own_batch(fails, folder, monkeyp
     capsys.readouterr()
     with pytest.raises(faults.InputError, match=r"with batches of 4 clips: .*; a smaller --batch needs less$"):
         evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--device=cpu"])
-
-
-def test_other_errors_keep_their_traceback_and_name_the_finished_epochs(options, folder, monkeypatch):
-    from_step(monkeypatch, 8, lambda module, loss: {}["missing"])
-    with pytest.raises(KeyError) as error:
-        command(*options)
-    assert [note.lower() for note in error.value.__notes__] == [advice(folder).lower()]

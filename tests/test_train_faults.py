@@ -1,7 +1,9 @@
 """`python -m strf_cuda.train` when something goes wrong on the way: damaged frames, Ctrl-C, a full disk."""
 
 import contextlib
+import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,10 +15,10 @@ import pytest
 import torch
 
 from running import RUN_FILES, command, names
-from strf_cuda import callbacks, engine
+from strf_cuda import callbacks, engine, files
 from strf_cuda.callbacks import EvaluateAndSave
 from strf_cuda.checkpoints import read_checkpoint
-from strf_cuda.data import MARS
+from strf_cuda.data import MARS, loader
 
 
 @pytest.fixture
@@ -78,6 +80,100 @@ def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_again(opti
     assert command(*options, f"--data.root={root}") == 2
     assert names(folder) == ["tensorboard"]
     assert command(*options, f"--data.root={root}", "--data.on_corrupt=skip", "--epochs=1") == 0
+
+
+def at_the_end_of_epoch(monkeypatch, number, act):
+    """Lets `act` happen once the checkpoint of that epoch is written."""
+    plain = EvaluateAndSave.on_train_epoch_end
+
+    def on_train_epoch_end(self, trainer, module):
+        plain(self, trainer, module)
+        if trainer.current_epoch + 1 == number:
+            act()
+
+    monkeypatch.setattr(EvaluateAndSave, "on_train_epoch_end", on_train_epoch_end)
+
+
+def advice(folder):
+    return f"The finished epochs are saved; continue with python -m strf_cuda.train --resume --out {folder}"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_frames_that_disappear_during_training_are_named_and_may_be_skipped(
+    fails, tiny_walkers, tmp_path, folder, monkeypatch, capsys, workers
+):
+    root = shutil.copytree(tiny_walkers, tmp_path / "copy")
+    frames = [path for tracklet in MARS(root).train for path in tracklet.paths[2:6]]
+    with monkeypatch.context() as patch:
+        at_the_end_of_epoch(patch, 1, lambda: [os.unlink(frame) for frame in frames])
+        sentence = fails(f"--data.root={root}", f"--data.workers={workers}")
+    (frame,) = [frame for frame in frames if f"frame {frame} " in sentence]
+    assert sentence == (
+        f"frame {frame} cannot be read: No such file or directory; with data.on_corrupt skip, another frame of its "
+        f"tracklet is drawn instead. {advice(folder)}"
+    )
+    with monkeypatch.context() as patch:  # a data set is looked through when it is opened
+        patch.setattr("strf_cuda.data.mars.missing_files", lambda *args: [])
+        assert command("--resume", f"--out={folder}", "--data.on_corrupt=skip") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: frame ")]
+    assert len(warnings) > 3 and read_checkpoint(folder / "last.ckpt")["epoch"] == 2
+
+
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_a_data_set_that_disappears_during_training_is_named(
+    fails, tiny_walkers, tmp_path, folder, monkeypatch, on_corrupt
+):
+    """As a network drive does."""
+    root = shutil.copytree(tiny_walkers, tmp_path / "drive" / "copy")
+    with monkeypatch.context() as patch:
+        at_the_end_of_epoch(patch, 1, lambda: (tmp_path / "drive").rename(tmp_path / "gone"))
+        sentence = fails(f"--data.root={root}", f"--data.on_corrupt={on_corrupt}")
+    assert f"No such file or directory; the folder {tmp_path}/drive is missing" in sentence
+    assert sentence.endswith(advice(folder))
+    (tmp_path / "gone").rename(tmp_path / "drive")
+    assert command("--resume", f"--out={folder}") == 0
+
+
+# Processes that read frames
+
+
+@pytest.fixture
+def whole_run(tiny_walkers, tiny_run, tmp_path):
+    """The weights of the same run without any fault."""
+    assert command(*tiny_run, f"--data.root={tiny_walkers}", f"--out={tmp_path}/whole") == 0
+    return read_checkpoint(tmp_path / "whole" / "last.ckpt")["state_dict"]
+
+
+def same_weights(folder, expected):
+    state = read_checkpoint(folder / "last.ckpt")["state_dict"]
+    return list(state) == list(expected) and all(torch.equal(state[name], expected[name]) for name in state)
+
+
+def test_a_worker_killed_by_the_system_ends_the_run_in_one_sentence(fails, folder, monkeypatch, whole_run):
+    """As the kernel does when memory runs out. The finished epochs are kept, and the run goes on as if nothing was."""
+
+    def kill_a_worker():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8, kill_a_worker)
+        sentence = fails("--data.workers=2")
+    assert sentence.startswith("a process that reads frames ended: DataLoader worker (pid")
+    assert "fewer --data.workers need less" in sentence and sentence.endswith(advice(folder))
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0 and not multiprocessing.active_children()
+    assert command("--resume", f"--out={folder}") == 0 and same_weights(folder, whole_run)
+
+
+def test_a_mistake_in_a_worker_keeps_its_traceback_and_names_the_finished_epochs(options, folder, monkeypatch):
+    def fail(*args, **options):
+        raise ZeroDivisionError("a mistake of the program")
+
+    at_the_end_of_epoch(monkeypatch, 1, lambda: monkeypatch.setattr(loader, "read_frame", fail))
+    with pytest.raises(ZeroDivisionError, match="a mistake of the program") as error:
+        command(*options, "--data.workers=2")
+    assert "in _draw_clip" in str(error.value)
+    assert [note.lower() for note in error.value.__notes__] == [advice(folder).lower()]
+    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
 
 
 # Interruptions and the disk
@@ -217,32 +313,66 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_keeps_the_last_checkpoint(
     assert command("--resume", f"--out={folder}") == 0
 
 
-def test_curves_that_cannot_be_written_are_one_sentence(fails, folder, monkeypatch):
-    def full(self, *args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(EvaluateAndSave, "on_train_epoch_end", full)
-    assert fails() == f"cannot write the curves in {folder}/tensorboard: No space left on device"
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(fails, tmp_path):
-    (tmp_path / "file").touch()
-    assert fails(f"--out={tmp_path}/file/run") == f"cannot make the folder {tmp_path}/file/run: Not a directory"
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """The kernel refuses to write a longer file, as it does when the disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_worker_that_was_killed_is_one_sentence(fails, monkeypatch):
-    def die():
-        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+def test_a_checkpoint_that_the_system_refuses_leaves_the_one_before(fails, folder, monkeypatch, whole_run):
+    with contextlib.ExitStack() as stack, monkeypatch.context() as patch:
+        at_the_end_of_epoch(patch, 1, lambda: stack.enter_context(files_of_at_most(1_000_000)))
+        sentence = fails()
+    assert sentence.startswith(f"cannot write {folder}/") and sentence.endswith(advice(folder))
+    assert names(folder) == ["best.ckpt", "config.yaml", "last.ckpt", "tensorboard"]
+    assert [read_checkpoint(folder / name)["epoch"] for name in ("last.ckpt", "best.ckpt")] == [0, 0]
+    assert command("--resume", f"--out={folder}") == 0 and same_weights(folder, whole_run)
 
-    interrupt_at(monkeypatch, 3, die)
-    sentence = "a process that reads frames ended: DataLoader worker (pid 4711) is killed by signal: Killed."
-    assert fails().startswith(sentence)
+
+def test_curves_that_the_system_refuses_leave_the_checkpoints(fails, folder, monkeypatch):
+    def fill():
+        (events,) = (folder / "tensorboard").glob("events*")
+        stack.enter_context(files_of_at_most(events.stat().st_size + 10))
+
+    with contextlib.ExitStack() as stack, monkeypatch.context() as patch:
+        interrupt_at(patch, 8, fill)
+        sentence = fails()
+    assert sentence == f"cannot write the curves in {folder}/tensorboard: File too large. {advice(folder)}"
+    assert command("--resume", f"--out={folder}") == 0 and names(folder) == RUN_FILES
 
 
-def test_other_errors_keep_their_traceback(options, folder, monkeypatch):
-    interrupt_at(monkeypatch, 3, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+def test_a_configuration_that_the_system_refuses_leaves_the_folder_free(options, folder, capsys):
+    with files_of_at_most(500):
+        assert command(*options) == 2
+    assert capsys.readouterr().err == f"error: cannot write {folder}/config.yaml: File too large\n"
+    assert names(folder) == [] and command(*options, "--epochs=1") == 0
+
+
+def test_figures_that_the_system_refuses_are_written_by_resuming(options, folder, monkeypatch, capsys):
+    plain = files.write_json
+
+    def write_json(path, content):
+        with files_of_at_most(300):
+            plain(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_json", write_json)
+        assert command(*options) == 2
+    assert capsys.readouterr().err == f"error: cannot write {folder}/metrics.json: File too large\n"
+    assert names(folder) == [name for name in RUN_FILES if name != "metrics.json"]
+    assert command("--resume", f"--out={folder}") == 0 and names(folder) == RUN_FILES
+
+
+def test_other_errors_keep_their_traceback_and_name_the_finished_epochs(options, folder, monkeypatch):
+    interrupt_at(monkeypatch, 8, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as error:
         command(*options)
+    assert [note.lower() for note in error.value.__notes__] == [advice(folder).lower()]
 
 
 def test_resuming_removes_what_a_killed_write_left(options, folder):

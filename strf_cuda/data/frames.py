@@ -5,6 +5,8 @@ warns of is an error. Every other picture is Pillow's: other formats, CMYK, and 
 """
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -57,10 +59,18 @@ def _read_file(path: str) -> bytes:
             with open(path, "rb") as file:
                 data = file.read()
     except OSError as error:
-        raise InputError(f"frame {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"frame {path} cannot be read: {error.strerror}{_missing_folder(path)}") from error
     if not data:
         raise InputError(f"frame {path} is empty (0 bytes): copy or download it again")
     return data
+
+
+def _missing_folder(path: str) -> str:
+    """The uppermost folder on the way that is not there, as for a network drive that has gone."""
+    if isinstance(path, PackedFrame):
+        return ""
+    missing = [folder for folder in Path(path).parents if not os.path.exists(folder)]
+    return f"; the folder {missing[-1]} is missing" if missing else ""
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -120,7 +120,9 @@ class TrainingClips(_ClipDataset):
                     read_frame(tracklet.paths[frame], self.height, self.width, out=pixels)
                 except InputError as fault:
                     if not self._skip_corrupt:
-                        raise
+                        raise InputError(
+                            f"{fault}; with data.on_corrupt skip, another frame of its tracklet is drawn instead"
+                        ) from fault
                     skipped.append(str(fault))
                     candidates = candidates[candidates != frame]
                     break
