@@ -1,7 +1,7 @@
 """Embeddings of whole tracklets: the mean over the clips that cover them (supplement, section C).
 
 Batches go across tracklets and only sums are kept, so memory does not depend on how long a tracklet is, unless the
-protocol asks for clips of whole tracklets.
+protocol asks for clips of whole tracklets. Several processes deal the same batches out among them and add their sums, in float64, so they embed as one does.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from strf_cuda.config import DataConfig, ProtocolConfig
 from strf_cuda.data.augment import normalise
 from strf_cuda.data.loader import evaluation_loader
 from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.distributed import add_over_processes, process_and_processes
 
 
 @torch.inference_mode()
@@ -35,14 +36,15 @@ def embed_tracklets(
         progress: show a bar with the remaining time where stderr is a terminal.
 
     Returns:
-        float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length. With `protocol.flip` the
-        feature of a clip is the mean of its own and of its mirror image's, as is common practice (described by Ni and
-        Rahtu, "FlipReID", EUVIP 2021).
+        float32 [len(tracklets), F] on the CPU: means of clip features, scaled to unit length, the same in all
+        processes. With `protocol.flip` the feature of a clip is the mean of its own and of its mirror image's, as is
+        common practice (described by Ni and Rahtu, "FlipReID", EUVIP 2021).
 
     Raises:
         InputError: a frame that cannot be read.
     """
     device = next(model.parameters()).device
+    process, processes = process_and_processes()
     loader = evaluation_loader(
         tracklets,
         batch_frames=protocol.batch * data.frames,
@@ -52,9 +54,12 @@ def embed_tracklets(
         workers=data.workers,
         stride=protocol.stride,
         shuffle_frames=protocol.shuffle_frames,
+        process=process,
+        processes=processes,
     )
+    hidden = None if progress and process == 0 else True
     sums = None
-    for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=None if progress else True, leave=False):
+    for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=hidden, leave=False):
         clips = normalise(clips.to(device, non_blocking=True))
         for view in (clips, clips.flip(4)) if protocol.flip else (clips,):
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
@@ -62,6 +67,7 @@ def embed_tracklets(
             if sums is None:
                 sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
             sums.index_add_(0, owners, features.cpu().double())
+    sums = add_over_processes(sums, len(tracklets), device)
     # Means differ from sums by a factor, which the scaling to unit length takes away.
     return F.normalize(sums).float()
 

@@ -18,10 +18,14 @@ from strf_cuda.cli import to_dict
 from strf_cuda.config import OptimizerConfig, TrainConfig
 from strf_cuda.data.augment import ClipAugmentation, batch_generator
 from strf_cuda.data.loader import ClipLoader, training_loader
+from strf_cuda.data.sampler import share
 from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.devices import resolve_device
+from strf_cuda.distributed import gather_rows, process_and_processes
 from strf_cuda.errors import InputError
 from strf_cuda.losses import ReidLoss
 from strf_cuda.models import VideoResNet, load_imagenet_weights
+from strf_cuda.synchronised import synchronise_batch_norm
 
 
 class Training(L.LightningModule):
@@ -45,6 +49,8 @@ class Training(L.LightningModule):
         self.model = model_from_config(config.model, len(self.person_ids))
         if config.model.weights is not None:
             load_imagenet_weights(self.model, config.model.weights)
+        if process_and_processes()[1] > 1 and config.batch_norm == "synchronised":
+            self.model = synchronise_batch_norm(self.model, resolve_device(config.device))
         self.average = None
         if config.optimizer.ema:
             average = get_ema_multi_avg_fn(config.optimizer.ema)
@@ -58,7 +64,11 @@ class Training(L.LightningModule):
         return self.model if self.average is None else self.average.module
 
     def train_dataloader(self) -> ClipLoader:
-        """This epoch's batches; the trainer asks again for every epoch."""
+        """This process's share of this epoch's batches; the trainer asks again for every epoch."""
+        return self.epoch_loader(*process_and_processes())
+
+    def epoch_loader(self, process: int = 0, processes: int = 1) -> ClipLoader:
+        """This epoch's batches, or what one of several processes reads of each."""
         data = self.config.data
         return training_loader(
             self.tracklets,
@@ -72,6 +82,8 @@ class Training(L.LightningModule):
             epoch=self.current_epoch,
             workers=data.workers,
             on_corrupt=data.on_corrupt,
+            process=process,
+            processes=processes,
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -85,11 +97,24 @@ class Training(L.LightningModule):
             group["lr"] = learning_rate(self.config.optimizer, self.current_epoch, self.config.epochs)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """The loss of the whole batch, times the number of processes among which it is shared.
+
+        Every process computes the one loss L(z_1, ..., z_P) of the outputs z_p of all processes, of which its own alone
+        carry a gradient, so its backward pass gives (dL/dz_p)(dz_p/dw). The gradient of L is the sum of these over p,
+        and DistributedDataParallel takes their mean: with the loss times P that is the sum, whatever the sizes of the
+        shares. Synchronised statistics pass gradients between processes on their way, and the same holds.
+        """
         generator = batch_generator(self.config.seed, self.global_step)
         torch.manual_seed(generator.initial_seed())
-        logits, features = self.model(self.augmentation(batch["clip"], generator))
-        losses = self.loss(logits, features, batch["label"])
-        accuracy = (logits.detach().argmax(1) == batch["label"]).float().mean()
+        process, processes = process_and_processes()
+        clips = self.config.data.people * self.config.data.clips
+        own = share(clips, process, processes)
+        logits, features = self.model(self.augmentation(batch["clip"], generator, own, clips))
+        # A half type need not be known to the backend of the processes, and the loss is computed in float32 anyway.
+        logits, features = gather_rows(logits.float(), clips), gather_rows(features.float(), clips)
+        labels = gather_rows(batch["label"], clips)
+        losses = self.loss(logits, features, labels)
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
         self.log_dict(
             {
                 "train/loss": losses.total.detach(),
@@ -98,7 +123,7 @@ class Training(L.LightningModule):
                 "train/accuracy": accuracy,
             }
         )
-        return losses.total
+        return losses.total * processes
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         if self.average is not None:

@@ -185,7 +185,7 @@ def describe_batch(module: Training, number: int) -> str:
 
     The batch is drawn again, since it is a function of (seed, epoch): so no step has to keep it.
     """
-    requests = next(itertools.islice(module.train_dataloader().batch_sampler, number, None))
+    requests = next(itertools.islice(module.epoch_loader().batch_sampler, number, None))
     tracklets = [module.tracklets[index] for index in dict.fromkeys(request.tracklet for request in requests)]
     firsts = [tracklet.paths[0] for tracklet in tracklets]
     root = os.path.commonpath([os.path.dirname(path) for path in firsts])

@@ -72,27 +72,36 @@ class ClipAugmentation(nn.Module):
     def extra_repr(self) -> str:
         return f"flip={self.flip}, erase={self.erase}, erase_per_frame={self.erase_per_frame}"
 
-    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, clips: Tensor, generator: torch.Generator | None = None, share: range | None = None, batch: int = 0
+    ) -> Tensor:
         """Augment a batch; the input is left as it is.
 
         Args:
             clips: uint8 [B, T, H, W, 3], contiguous, on any device.
             generator: a CPU generator that all draws come from; torch's default one without it.
+            share, batch: where `clips` are these rows of a batch of `batch` clips, the draws are made for all of it, so
+                that a batch is augmented the same in however many processes.
 
         Returns:
             float32 [B, 3, T, H, W], a view of [B, T, H, W, 3] memory.
         """
         if not self.training:
             return normalise(clips)
-        flipped = (torch.rand(len(clips), generator=generator) < self.flip).nonzero()[:, 0].to(clips.device)
+        if share is None:
+            share, batch = range(len(clips)), len(clips)
+        flips = torch.rand(batch, generator=generator)[share.start : share.stop] < self.flip
+        flipped = flips.nonzero()[:, 0].to(clips.device)
         clips = clips.index_copy(0, flipped, clips.index_select(0, flipped).flip(3))
         out = normalise(clips)
 
-        batch, time, height, width = clips.shape[:4]
-        shape = (batch * time, 1) if self.erase_per_frame else (batch, time)
-        areas = out.permute(0, 2, 3, 4, 1).view(*shape, height, width, 3)  # [boxes, frames of a box, H, W, 3]
-        for i, (top, left, rows, columns) in enumerate(draw_boxes(len(areas), height, width, self.erase, generator)):
-            areas[i, :, top : top + rows, left : left + columns] = 0
+        own, time, height, width = clips.shape[:4]
+        boxes_a_clip, frames_a_box = (time, 1) if self.erase_per_frame else (1, time)
+        areas = out.permute(0, 2, 3, 4, 1).view(own * boxes_a_clip, frames_a_box, height, width, 3)
+        boxes = draw_boxes(batch * boxes_a_clip, height, width, self.erase, generator)
+        own_boxes = boxes[share.start * boxes_a_clip : share.stop * boxes_a_clip]
+        for area, (top, left, rows, columns) in zip(areas, own_boxes, strict=True):
+            area[:, top : top + rows, left : left + columns] = 0
         return out
 
 

@@ -231,12 +231,14 @@ def training_loader(
     epoch: int,
     workers: int,
     on_corrupt: Literal["error", "skip"] = "error",
+    process: int = 0,
+    processes: int = 1,
 ) -> ClipLoader:
     """Batches of one training epoch: people x clips random clips, see `PersonClipSampler` and `TrainingClips`.
 
     Returns:
-        A loader of dicts with clip uint8 [people * clips, frames, height, width, 3] (the memory of a channels-last
-        float clip) and label, camera, index, each int64 [people * clips].
+        A loader of dicts with clip uint8 [clips, frames, height, width, 3] (the memory of a channels-last float clip)
+        and label, camera, index, each int64 [clips], of the people * clips that this process reads.
 
     Raises:
         InputError: as the sampler and the data set; an unreadable frame while iterating.
@@ -251,7 +253,8 @@ def training_loader(
         epoch=epoch,
         on_corrupt=on_corrupt,
     )
-    sampler = PersonClipSampler([tracklet.person_id for tracklet in tracklets], people, clips, seed, epoch)
+    person_ids = [tracklet.person_id for tracklet in tracklets]
+    sampler = PersonClipSampler(person_ids, people, clips, seed, epoch, process, processes)
     return ClipLoader(dataset, batch_sampler=sampler, collate_fn=_collate_training, **_loading(workers))
 
 
@@ -265,8 +268,12 @@ def evaluation_loader(
     workers: int,
     stride: int = 1,
     shuffle_frames: bool = False,
+    process: int = 0,
+    processes: int = 1,
 ) -> ClipLoader:
     """All clips of the tracklets in batches of `batch_frames` frames, see `EvaluationClips`.
+
+    With several processes the batches are the same as with one and are dealt out in turn.
 
     Returns:
         A loader of pairs (clips uint8 [batch, frames, height, width, 3], tracklet indexes int64 [batch]).
@@ -277,7 +284,8 @@ def evaluation_loader(
     dataset = EvaluationClips(
         tracklets, height=height, width=width, frames=frames, stride=stride, shuffle_frames=shuffle_frames
     )
-    return ClipLoader(dataset, batch_sampler=dataset.batches(batch_frames), collate_fn=_collate, **_loading(workers))
+    batches = dataset.batches(batch_frames)[process::processes]
+    return ClipLoader(dataset, batch_sampler=batches, collate_fn=_collate, **_loading(workers))
 
 
 def _loading(workers: int) -> dict[str, Any]:

@@ -27,6 +27,16 @@ class ClipRequest(NamedTuple):
     draw: int
 
 
+def share(count: int, process: int, processes: int) -> range:
+    """What one of several processes takes of `count` things: contiguous, in the order of the processes, none twice.
+
+    Shares differ by at most one, and the larger ones come first: 8 in three processes are 3, 3 and 2.
+    """
+    least, more = divmod(count, processes)
+    start = process * least + min(process, more)
+    return range(start, start + least + (process < more))
+
+
 class PersonClipSampler(Sampler[list[ClipRequest]]):
     """Batch sampler: each batch holds `people` groups of `clips` tracklets of one person.
 
@@ -40,12 +50,23 @@ class PersonClipSampler(Sampler[list[ClipRequest]]):
         people: groups in a batch.
         clips: tracklets in a group.
         seed, epoch: all that the order depends on.
+        process, processes: with several processes each reads its `share` of every batch, so that all together read the
+            same batches as one.
 
     Raises:
-        InputError: there are fewer persons than `people`.
+        InputError: there are fewer persons than `people`, or fewer clips in a batch than processes.
     """
 
-    def __init__(self, person_ids: Sequence[int], people: int, clips: int, seed: int, epoch: int):
+    def __init__(
+        self,
+        person_ids: Sequence[int],
+        people: int,
+        clips: int,
+        seed: int,
+        epoch: int,
+        process: int = 0,
+        processes: int = 1,
+    ):
         self._person_ids = np.asarray(person_ids)
         persons, tracklets = np.unique(self._person_ids, return_counts=True)
         if len(persons) < people:
@@ -53,8 +74,13 @@ class PersonClipSampler(Sampler[list[ClipRequest]]):
                 f"a batch of {people} people needs tracklets of at least {people} persons to train on, but there are "
                 f"{len(persons)}: add persons or ask for fewer people a batch"
             )
+        if people * clips < processes:
+            raise InputError(
+                f"a batch of {people} x {clips} clips cannot be shared by {processes} processes: each needs a clip"
+            )
         self._people = people
         self._clips = clips
+        self._share = share(people * clips, process, processes)
         self._seed = seed
         self._epoch = epoch
         self._batches = int(np.maximum(tracklets // clips, 1).sum()) // people
@@ -72,7 +98,7 @@ class PersonClipSampler(Sampler[list[ClipRequest]]):
         draw = 0
         for batch in batches:
             tracklets = np.concatenate([groups[group] for group in batch]).tolist()
-            yield [ClipRequest(tracklet, draw + i) for i, tracklet in enumerate(tracklets)]
+            yield [ClipRequest(tracklets[i], draw + i) for i in self._share]
             draw += len(tracklets)
 
     def _groups(self, random: np.random.Generator) -> list[np.ndarray]:
