@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.devices import autocast_type
+from strf_cuda.distributed import take_buffers_of_first
 from strf_cuda.engine import Training
 from strf_cuda.evaluation import Evaluation, evaluate
 from strf_cuda.faults import faults_told
+from strf_cuda.processes import Team
 
 
 class RunProgress(Callback):
@@ -70,15 +72,19 @@ class RunProgress(Callback):
 
 
 class StopOnCtrlC(Callback):
-    """Ctrl-C ends the run before the next batch, in training or in evaluation; pressed twice, at once.
+    """Ctrl-C or SIGTERM ends the run before the next batch, in training or in evaluation; the second one, at once.
 
     At once is not always clean: in destructors and around forks, where every loader ends and begins, Python drops the
     exception or leaves half-made objects behind. The loader's processes leave Ctrl-C to this one, which ends them. The
-    trainer puts the signal's handler back.
+    trainer puts the signals' handlers back. Its own one for SIGTERM would let several processes exchange tensors in
+    the middle of whatever they do.
+
+    Attributes:
+        pressed: whether one of the signals has come.
     """
 
     def __init__(self):
-        self._pressed = False
+        self.pressed = False
         self._hooks = []
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
@@ -86,7 +92,8 @@ class StopOnCtrlC(Callback):
             self._process = os.getpid()
             networks = {module.model, module.evaluated}
             self._hooks = [network.register_forward_pre_hook(self._stop) for network in networks]
-            signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._note)
 
     def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
         self._remove_hooks()
@@ -97,12 +104,12 @@ class StopOnCtrlC(Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return
-        if self._pressed:
+        if self.pressed:
             raise KeyboardInterrupt
-        self._pressed = True
+        self.pressed = True
 
     def _stop(self, model: nn.Module, inputs: tuple) -> None:
-        if self._pressed:
+        if self.pressed:
             raise KeyboardInterrupt
 
     def _remove_hooks(self) -> None:
@@ -120,15 +127,18 @@ class EvaluateAndSave(Callback):
         folder: for the checkpoints.
         dataset: its query and gallery are evaluated.
         every: epochs between evaluations; the last epoch is always evaluated.
+        team: the processes of the run; all embed, the first one ranks and tells the others the figures.
 
     Attributes:
         history: a row of figures for each evaluation of the run, None where no query has a match.
-        latest: the last evaluation in this process.
+        evaluated: whether there was an evaluation in this process.
+        latest: the last one, None in all processes but the first.
     """
 
-    def __init__(self, folder: Path, dataset: TrackletDataset, every: int):
-        self.folder, self.dataset, self.every = folder, dataset, every
+    def __init__(self, folder: Path, dataset: TrackletDataset, every: int, team: Team):
+        self.folder, self.dataset, self.every, self.team = folder, dataset, every, team
         self.history: list[dict[str, float | None]] = []
+        self.evaluated = False
         self.latest: Evaluation | None = None
 
     @property
@@ -155,23 +165,24 @@ class EvaluateAndSave(Callback):
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def _evaluate(self, trainer: L.Trainer, module: Training, epoch: int) -> None:
-        self.latest = evaluate_run(module, self.dataset)
-        overall = self.latest.overall
-        figures = {"mAP": overall.mAP, "rank-1": overall.rank(1), "rank-5": overall.rank(5)}
-        figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
+        self.latest, self.evaluated = evaluate_run(module, self.dataset), True
+        figures = self.team.first_decides(lambda: _overall(self.latest))
         self.history = [*self.history, {"epoch": epoch, **figures}]
+        if not self.team.is_first:
+            return
         if figures["mAP"] is None:
             _say(f"epoch {epoch}: no query has a match, so there is no mAP")
             return
         trainer.logger.log_metrics(
             {f"evaluation/{name}": value for name, value in figures.items()}, trainer.global_step
         )
-        _say(f"epoch {epoch}: mAP {100 * overall.mAP:.1f}, rank-1 {100 * overall.rank(1):.1f}")
+        _say(f"epoch {epoch}: mAP {100 * figures['mAP']:.1f}, rank-1 {100 * figures['rank-1']:.1f}")
 
 
-def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
-    """Evaluates a run's model as it stands, by the run's own protocol."""
+def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation | None:
+    """Evaluates a run's model as it stands, by the run's own protocol; None in all processes but the first."""
     config = module.config
+    take_buffers_of_first(module)
     module.evaluated.eval()
     doing = f"the evaluation, with batches of {config.evaluation.batch} clips"
     with faults_told(doing, "a smaller --evaluation.batch needs less, also in a continued run"):
@@ -184,6 +195,12 @@ def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation:
         )
     module.evaluated.train()
     return evaluation
+
+
+def _overall(evaluation: Evaluation) -> dict[str, float | None]:
+    overall = evaluation.overall
+    figures = {"mAP": overall.mAP, "rank-1": overall.rank(1), "rank-5": overall.rank(5)}
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _figures(trainer: L.Trainer) -> dict[str, str]:

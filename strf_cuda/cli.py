@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 import sys
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,13 +30,21 @@ def run(main: Callable[[], None]) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         main()
-    except InputError as error:
+    except (InputError, KeyboardInterrupt) as error:
+        return report(error)
+    return 0
+
+
+def report(error: BaseException) -> int:
+    """Says on stderr why a command ends, other errors than its own with their traceback; returns the exit status."""
+    if isinstance(error, InputError):
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    if isinstance(error, KeyboardInterrupt):
+        print(*error.args, "interrupted", sep="\n", file=sys.stderr)
         return 130
-    return 0
+    traceback.print_exception(error)
+    return 1
 
 
 def load_config(

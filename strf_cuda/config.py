@@ -260,6 +260,8 @@ def check_training(config: TrainConfig) -> None:
     data, optimizer, protocol = config.data, config.optimizer, config.evaluation
     at_least_one = {
         "epochs": config.epochs,
+        "devices": config.devices,
+        "nodes": config.nodes,
         "data.height": data.height,
         "data.width": data.width,
         "data.frames": data.frames,
@@ -300,6 +302,7 @@ def check_training(config: TrainConfig) -> None:
         raise InputError(
             "data.people and data.clips are both 1, but batch normalisation needs at least 2 clips in a batch"
         )
+    _check_shares(config)
     for name, value in {"data.flip": data.flip, "data.erase": data.erase}.items():
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a probability is between 0 and 1")
@@ -312,3 +315,18 @@ def check_training(config: TrainConfig) -> None:
         )
     if not 0 <= protocol.rerank_lambda <= 1:
         raise InputError(f"evaluation.rerank_lambda is {protocol.rerank_lambda}, but it must be between 0 and 1")
+
+
+def _check_shares(config: TrainConfig) -> None:
+    processes, clips = config.devices * config.nodes, config.data.people * config.data.clips
+    shared = (
+        f"a batch of {config.data.people} people x {config.data.clips} clips is shared by {processes} processes "
+        f"({config.devices} on each of {config.nodes} machines)"
+    )
+    if clips < processes:
+        raise InputError(f"{shared}, but each needs a clip: give more people or fewer processes")
+    if processes > 1 and config.batch_norm == "device" and clips // processes < 2:
+        raise InputError(
+            f"{shared}, but batch normalisation of each needs at least 2 clips: give more people, fewer processes, or "
+            "--batch_norm=synchronised"
+        )

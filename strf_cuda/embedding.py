@@ -1,7 +1,8 @@
 """Embeddings of whole tracklets: the mean over the clips that cover them (supplement, section C).
 
 Batches go across tracklets and only sums are kept, so memory does not depend on how long a tracklet is, unless the
-protocol asks for clips of whole tracklets. Several processes deal the same batches out among them and add their sums, in float64, so they embed as one does.
+protocol asks for clips of whole tracklets. Several processes deal the same batches out among them
+and add their sums, in float64, so they embed as one does.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from torch import nn
 
 from strf_cuda.config import DataConfig, ProtocolConfig
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.distributed import process_and_processes
 from strf_cuda.embedding import cosine_distances, embed_tracklets
 from strf_cuda.errors import InputError
 from strf_cuda.metrics import (
@@ -117,8 +118,10 @@ def evaluate(
     *,
     autocast: torch.dtype | None = None,
     progress: bool = True,
-) -> Evaluation:
+) -> Evaluation | None:
     """Embeds queries and gallery, each tracklet once, and ranks them by cosine distance, or as `protocol.rerank` asks.
+
+    Several processes embed together; the first one ranks, and the others get None.
 
     Args:
         model: in eval mode.
@@ -132,6 +135,8 @@ def evaluate(
     embeddings = embed_tracklets(model, list(unique.values()), data, protocol, autocast=autocast, progress=progress)
     if not torch.isfinite(embeddings).all():
         raise InputError("the model's features are not finite numbers: its training has diverged")
+    if process_and_processes()[0] > 0:
+        return None
     queries, gallery = (
         [places[id(tracklet)] for tracklet in tracklets] for tracklets in (dataset.query, dataset.gallery)
     )

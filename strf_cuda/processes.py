@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -202,14 +201,14 @@ def check_devices(devices: int, device: "torch.device") -> None:
         )
 
 
-def start(module: str, config: Any, devices: int, nodes: int = 1, advice: str = "") -> None:
+def start(module: str, config: Any, devices: int, nodes: int = 1, advice: Callable[[], str] = str) -> None:
     """Runs `python -m MODULE` with a configuration in `devices` processes on this machine, until all have ended.
 
     With several machines the same is done on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment.
     Ctrl-C and SIGTERM are passed on to all. A process that fails ends the others.
 
     Args:
-        advice: how to go on when a process was killed.
+        advice: says how to go on when a process was killed, if it can be.
 
     Raises:
         InputError: no place to meet is given for several machines, or a process was killed.
@@ -250,7 +249,7 @@ def start(module: str, config: Any, devices: int, nodes: int = 1, advice: str = 
             _end_all(processes)
 
 
-def _wait(processes: Sequence[subprocess.Popen], told: "Store", first: int, advice: str) -> None:
+def _wait(processes: Sequence[subprocess.Popen], told: "Store", first: int, advice: Callable[[], str]) -> None:
     """Until all have ended well, or one has not."""
     asked = []
 
@@ -279,7 +278,7 @@ def _wait(processes: Sequence[subprocess.Popen], told: "Store", first: int, advi
         if spoken:
             raise SystemExit(2)
         raise InputError(
-            f"process {first + failed[0]} of the run was killed by {signal.Signals(-status).name}{_sentence(advice)}"
+            f"process {first + failed[0]} of the run was killed by {signal.Signals(-status).name}{_sentence(advice())}"
         )
     finally:
         for number, handler in before.items():

@@ -7,9 +7,10 @@ tensorboard/      curves
 """
 
 import itertools
+import json
 import shlex
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +19,52 @@ import yaml
 from strf_cuda.cli import from_dict, load_config, read_yaml, run, to_dict
 from strf_cuda.config import PRESETS, TrainConfig, check_training
 from strf_cuda.errors import InputError
+from strf_cuda.processes import Team, check_devices, is_lost_connection, joined, launched, start
 
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
 CHANGEABLE = (
-    "out", "resume", "epochs", "device", "data.root", "data.workers", "data.on_corrupt", "model.recompute",
-    "evaluation.every", "evaluation.batch",
+    "out", "resume", "epochs", "device", "devices", "nodes", "data.root", "data.workers", "data.on_corrupt",
+    "model.recompute", "evaluation.every", "evaluation.batch",
 )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
-    config = load_config(TrainConfig, argv, prog=PROG, presets=PRESETS)
-    if config.resume:
-        config = _continued(config.out, argv)
+    with joined() as team:
+        config = load_config(TrainConfig, argv, prog=PROG, presets=PRESETS)
+        if config.resume:
+            config = _continued(config.out, argv)
+        if launched():
+            config.devices, config.nodes = team.local_processes, team.machines
 
-    from strf_cuda.quiet import show_warnings_in_one_line
+        from strf_cuda.quiet import show_warnings_in_one_line
 
-    show_warnings_in_one_line()
-    train(config)
+        show_warnings_in_one_line()
+        train(config, team)
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | None:
     """Runs the whole training, or what is left of it with `config.resume`; returns the content of metrics.json.
 
+    Args:
+        team: the processes that this one has joined, for `config.devices` and `config.nodes`. Without it, as many as
+            these say are started, and this one waits for them.
+
+    Returns:
+        The content of metrics.json, or None in all processes of a team but the first.
+
     Raises:
-        InputError: options or data that cannot be used.
+        InputError: options or data that cannot be used, or a process that was killed.
         KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
+        SystemExit: one of the processes that were started has failed, and has said why.
     """
     started = time.monotonic()
     check_training(config)
-    folder = _run_folder(config)
+    team = team or Team()
+    if config.devices * config.nodes > team.processes:
+        return _train_in_processes(config)
+    folder = Path(team.first_decides(lambda: str(_run_folder(config))))
+    say = _print_at_once if team.is_first else _print_nothing
     if config.data.root is not None:
         config.data.root = str(
             Path(config.data.root).expanduser().resolve()
@@ -69,35 +86,40 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     quiet_lightning()
     device, precision = resolve_device(config.device), resolve_precision(config.precision, config.device)
+    check_devices(config.devices, device)
+    team.connect(device)
     keep_freed_memory(device)
-    dataset = open_dataset(config.data.name, config.data.root, config.data.split)
+    with team.one_on_each_machine_first():
+        dataset = open_dataset(config.data.name, config.data.root, config.data.split)
     check_testable(dataset)
     module = Training(config, dataset.train)
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
-    checkpoint = _last_checkpoint(folder, module)
+    checkpoint = _last_checkpoint(folder, module, say)
     parameters = sum(p.numel() for p in module.model.parameters())
     # Without `resume`, so that the file also serves as --config of another run.
     text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
-    print(text, end="")
+    say(text, end="")
     for note in dataset.notes:
-        print(f"note: {note}")
-    print(
+        say(f"note: {note}")
+    say(
         f"{dataset.name}: {len(dataset.train):,} training tracklets of {len(module.person_ids):,} people, "
         f"{len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets\n"
-        f"{config.model.kind}, unit {config.model.unit}: {parameters:,} parameters\nrun folder: {folder}",
-        flush=True,
+        f"{config.model.kind}, unit {config.model.unit}: {parameters:,} parameters\nrun folder: {folder}"
     )
-    with replacing(writable_folder(folder) / "config.yaml") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    if team.is_first:
+        with replacing(writable_folder(folder) / "config.yaml") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
-    save = EvaluateAndSave(folder, dataset, config.evaluation.every)
+    stop, save = StopOnCtrlC(), EvaluateAndSave(folder, dataset, config.evaluation.every, team)
     trainer = L.Trainer(
         accelerator=device.type,
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=_strategy(team),
         precision=precision,
         max_epochs=config.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[StopOnCtrlC(), RunProgress(), StopAtNaN(), save],
+        callbacks=[stop, *([RunProgress()] if team.is_first else []), StopAtNaN(), save],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -106,10 +128,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         log_every_n_steps=10,
         use_distributed_sampler=False,
     )
-    _fit(trainer, module, checkpoint, folder)
+    _fit(trainer, module, checkpoint, folder, team, stop)
 
     # A run that had ended already trains nothing.
-    evaluation = save.latest or evaluate_run(module.to(device), dataset)
+    evaluation = save.latest if save.evaluated else evaluate_run(module.to(device), dataset)
+    if not team.is_first:
+        return None
     seconds = time.monotonic() - started
     metrics = {
         **evaluation.to_dict(),
@@ -119,8 +143,44 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "history": save.history,
     }
     write_json(folder / "metrics.json", metrics)
-    print(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
+    say(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
     return metrics
+
+
+def _train_in_processes(config: TrainConfig) -> dict[str, Any]:
+    """Starts the processes of a run on this machine and waits for them; what `train` returns."""
+    from strf_cuda.devices import resolve_device
+
+    check_devices(config.devices, resolve_device(config.device))
+    folder = _run_folder(config)
+    config.out = str(folder)  # or each of them would take another free one
+    start("strf_cuda.train", config, config.devices, config.nodes, lambda: _advice(folder))
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def _strategy(team: Team):
+    """How Lightning trains: in this process alone, or with the others, which it need not start."""
+    if team.processes == 1:
+        return "auto"
+    from lightning.fabric.plugins.environments import TorchElasticEnvironment
+    from lightning.pytorch.strategies import DDPStrategy
+
+    return DDPStrategy(cluster_environment=TorchElasticEnvironment(), gradient_as_bucket_view=True)
+
+
+def _print_at_once(text: str, end: str = "\n") -> None:
+    print(text, end=end, flush=True)
+
+
+def _print_nothing(text: str, end: str = "\n") -> None:
+    """For all processes but the first."""
+
+
+def _advice(folder: Path) -> str:
+    """How to go on with an ended run, or an empty string where nothing is saved."""
+    if not (folder / "last.ckpt").exists():
+        return ""
+    return f"the finished epochs are saved; continue with {PROG} --resume --out {shlex.quote(str(folder))}"
 
 
 class _ShortLists(yaml.SafeDumper):
@@ -132,28 +192,27 @@ _ShortLists.add_representer(
 )
 
 
-def _fit(trainer, module, checkpoint: str | None, folder: Path) -> None:
+def _fit(trainer, module, checkpoint: str | None, folder: Path, team: Team, stop) -> None:
     """Trains. Says how to go on after a fault; one before the first checkpoint leaves the folder free."""
     from strf_cuda.faults import Diverged, WorkerDied, training_fault
 
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except BaseException as error:
-        begun = (folder / "last.ckpt").exists()
-        if not begun:
+        team.advice = advice = _advice(folder)
+        if not advice:
             (folder / "config.yaml").unlink(missing_ok=True)
-        advice = f"the finished epochs are saved; continue with {PROG} --resume --out {shlex.quote(str(folder))}"
         fault = training_fault(error, trainer, module.config)
-        # Lightning turns Ctrl-C and SIGTERM into SystemExit, the latter with status 0.
-        if isinstance(error, SystemExit) or (isinstance(fault, WorkerDied) and trainer.received_sigterm):
-            if begun:
-                print(advice, file=sys.stderr)
-            raise KeyboardInterrupt from None
+        # Lightning turns Ctrl-C into SystemExit. The signal also comes to the processes around this one.
+        if isinstance(error, SystemExit) or (
+            stop.pressed and (isinstance(fault, WorkerDied) or is_lost_connection(error))
+        ):
+            raise KeyboardInterrupt(*([advice] if advice else [])) from None
         if fault is None:
-            if begun:
+            if advice:
                 error.add_note(advice)
             raise
-        if begun and not isinstance(fault, Diverged):
+        if advice and not isinstance(fault, Diverged):
             fault = InputError(f"{fault}. {advice[0].upper()}{advice[1:]}")
         raise fault from None
 
@@ -200,7 +259,7 @@ def _differences(saved: dict[str, Any], given: dict[str, Any], prefix: str = "")
     return found
 
 
-def _last_checkpoint(folder: Path, module) -> str | None:
+def _last_checkpoint(folder: Path, module, say: Callable[[str], None]) -> str | None:
     from strf_cuda.checkpoints import read_checkpoint
     from strf_cuda.files import remove_unfinished
 
@@ -210,13 +269,20 @@ def _last_checkpoint(folder: Path, module) -> str | None:
     for name in ("last.ckpt", "best.ckpt"):
         remove_unfinished(folder / name)
     if not path.exists():
-        print("note: the run was stopped before its first checkpoint, so it starts from the beginning")
+        say("note: the run was stopped before its first checkpoint, so it starts from the beginning")
         return None
     checkpoint = read_checkpoint(path)
     module.on_load_checkpoint(checkpoint)
     finished = checkpoint["epoch"] + 1
     if finished > config.epochs:
         raise InputError(f"epochs is {config.epochs}, but the run in {folder} has {finished} epochs behind it already")
+    before = from_dict(TrainConfig, checkpoint["config"], str(path))
+    if (count := config.devices * config.nodes) != (count_before := before.devices * before.nodes):
+        same = config.batch_norm == "synchronised"
+        say(
+            f"note: the run continues in {count} processes after {count_before}: the same batches, and "
+            + ("the same weights but for rounding" if same else "other statistics in each batch normalisation")
+        )
     return str(path)
 
 
