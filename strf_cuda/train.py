@@ -10,6 +10,7 @@ import itertools
 import json
 import shlex
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,8 @@ def _strategy(team: Team):
     from lightning.fabric.plugins.environments import TorchElasticEnvironment
     from lightning.pytorch.strategies import DDPStrategy
 
+    # A 1x1 convolution's weight has the same memory under several strides, and the gradient may come with others.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DDPStrategy(cluster_environment=TorchElasticEnvironment(), gradient_as_bucket_view=True)
 
 
