@@ -132,11 +132,9 @@ def evaluate_ranking(
     precision = np.full(table.queries, np.nan)
     penalty = np.full(table.queries, np.nan)
     first_rank = np.zeros(table.queries, dtype=np.int64)
-    for start, order, matches, kept in table.chunks():
-        ranks = np.cumsum(np.take_along_axis(kept, order, axis=1), axis=1, dtype=np.int32)
-        query, position = np.nonzero(np.take_along_axis(matches, order, axis=1))
-        rank = ranks[query, position]
-        total = np.bincount(query, minlength=len(order))
+    for start, distances, matches, kept in table.chunks():
+        query, rank = _match_ranks(distances, matches, kept)
+        total = np.bincount(query, minlength=len(distances))
         first = np.cumsum(total) - total
         found = np.arange(1, len(query) + 1) - first[query]  # matches up to and including this one
         height = found / rank
@@ -146,7 +144,7 @@ def evaluate_ranking(
             height = (before + height) / 2
         has = total > 0
         rows = start + np.flatnonzero(has)
-        precision[rows] = np.bincount(query, weights=height, minlength=len(order))[has] / total[has]
+        precision[rows] = np.bincount(query, weights=height, minlength=len(distances))[has] / total[has]
         penalty[rows] = total[has] / rank[(first + total - 1)[has]]
         first_rank[rows] = rank[first[has]]
     return _summarize(precision, penalty, first_rank, table.gallery, average_precision)
@@ -167,11 +165,9 @@ def top_matches(
     """
     table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     matches = np.full((table.queries, k), -1, dtype=np.int64)
-    for start, order, _, kept in table.chunks():
-        kept = np.take_along_axis(kept, order, axis=1)
-        rank = np.cumsum(kept, axis=1, dtype=np.int32)
-        query, position = np.nonzero(kept & (rank <= k))
-        matches[start + query, rank[query, position] - 1] = order[query, position]
+    for start, distances, _, kept in table.chunks():
+        query, position, place = smallest(distances, k, kept)
+        matches[start + query, place] = position
     return matches
 
 
@@ -229,11 +225,12 @@ def chance_mAP(
     table = _Table(
         np.zeros((len(query_ids), len(gallery_ids)), np.float32), query_ids, gallery_ids, query_cameras, gallery_cameras
     )
-    means = []
+    means, harmonics = [], {}
     for _, _, matches, kept in table.chunks():
         ranked, right = kept.sum(1), matches.sum(1)
         ranked, right = ranked[right > 0].astype(float), right[right > 0]
-        harmonic = np.array([np.sum(1 / np.arange(1, n + 1)) for n in ranked])
+        harmonics |= {n: np.sum(1 / np.arange(1, n + 1)) for n in {*ranked.tolist()} - {*harmonics}}
+        harmonic = np.array([harmonics[n] for n in ranked.tolist()])
         means.extend((harmonic + (right - 1) * (ranked - harmonic) / np.maximum(ranked - 1, 1)) / ranked)
     return _mean(means)
 
@@ -320,12 +317,61 @@ class _Table:
                 )
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """First query, gallery order, matches and what is not junk, each [rows, G], for some queries at a time."""
+        """First query, distances, matches and what is not junk, each [rows, G], for some queries at a time."""
         for rows in self._slices:
             same_person = self.query_ids[rows, None] == self.gallery_ids
             same_camera = self.query_cameras[rows, None] == self.gallery_cameras
             kept = ~(same_person & same_camera) & (self.gallery_ids != JUNK_PERSON)
-            yield rows.start, _stable_order(self.distances[rows]), same_person & kept, kept
+            yield rows.start, self.distances[rows], same_person & kept, kept
+
+
+def smallest(values: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k smallest values of each row, in order, equal ones by column; fewer where fewer are `among`.
+
+    Args:
+        values: [rows, columns], without NaN.
+        among: bool [rows, columns], those that count; all without it.
+
+    Returns:
+        Row, column and place within the row (from 0) of each, by row and place.
+    """
+    counting = values if among is None else np.where(among, values, np.inf)
+    last = min(k, values.shape[1]) - 1
+    near = counting <= np.partition(counting, last, axis=1)[:, last, None]
+    if among is not None:
+        near &= among
+    row, column = np.nonzero(near)  # k in a row, and more where some are equal
+    order = np.lexsort((column, values[row, column], row))
+    row, column = row[order], column[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    first = place < k
+    return row[first], column[first], place[first]
+
+
+def _match_ranks(distances: np.ndarray, matches: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Query and rank (from 1) of every match, by query and rank, for some queries.
+
+    A rank is the number of smaller distances plus one, and to sort distances takes a fifth of the time of finding
+    A rank is the number of smaller distances plus one. For that it is enough to sort distances, which takes a tenth of
+    the time of finding their order; only the queries that have a match as near as something else need that.
+    """
+    query, position = np.nonzero(matches)
+    values = np.where(kept, distances, np.inf)
+    values.sort(axis=1)
+    own = distances[query, position]
+    smaller, not_larger = np.empty((2, len(query)), np.int64)
+    ends = np.cumsum(np.bincount(query, minlength=len(distances)))
+    for row, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        smaller[start:end] = np.searchsorted(values[row], own[start:end])
+        not_larger[start:end] = np.searchsorted(values[row], own[start:end], side="right")
+    rank = smaller + 1
+    tied = np.unique(query[not_larger > rank])
+    if len(tied):
+        order = _stable_order(distances[tied])
+        ranks = np.cumsum(np.take_along_axis(kept[tied], order, axis=1), axis=1)
+        rank[np.isin(query, tied)] = ranks[np.nonzero(np.take_along_axis(matches[tied], order, axis=1))]
+    order = np.lexsort((rank, query))
+    return query[order], rank[order]
 
 
 def _stable_order(distances: np.ndarray) -> np.ndarray:

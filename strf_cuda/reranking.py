@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from strf_cuda.errors import InputError
+from strf_cuda.metrics import smallest
 
 CELLS_PER_BLOCK = 1 << 24  # similarities held at once, of some rows: 64 MB
 
@@ -98,15 +99,11 @@ def _nearest(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     k = min(k, count - 1)
     nearest, largest = np.empty((count, k + 1), np.int64), np.empty(count, np.float32)
     for rows in _blocks(count, count):
-        similarity = unit[rows] @ unit.T
-        largest[rows] = _distance(similarity.min(1))
-        similarity[np.arange(len(similarity)), np.arange(rows.start, rows.stop)] = np.inf
-        least = np.partition(similarity, count - k - 1, axis=1)[:, count - k - 1, None]
-        row, column = np.nonzero(similarity >= least)  # k + 1 in a row, and more where some are equally near
-        order = np.lexsort((column, -similarity[row, column], row))
-        row, column = row[order], column[order]
-        place = np.arange(len(row)) - np.searchsorted(row, row)
-        nearest[rows] = column[place <= k].reshape(-1, k + 1)
+        opposite = -unit[rows] @ unit.T  # -cos, which rounding leaves finer than 1 - cos
+        largest[rows] = 1 + opposite.max(1)
+        opposite[np.arange(len(opposite)), np.arange(rows.start, rows.stop)] = -np.inf
+        _, column, _ = smallest(opposite, k + 1)
+        nearest[rows] = column.reshape(-1, k + 1)
     return nearest, np.where(largest > 1e-6, largest, 1)
 
 
