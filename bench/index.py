@@ -1,43 +1,56 @@
-"""Times the indexing of a full-size MARS: 1,191,003 empty frames with exactly the official counts.
+"""Times the opening of a full-size MARS: 1,191,003 empty frames with exactly the official counts.
 
     python -m bench.index [--cold]
 
-Builds the tree in a temporary folder (needs 1.2 million inodes), indexes it in fresh processes, deletes it, and writes
-bench/results/index.json. With --cold, Linux is asked to forget the folders it knows before the first run (needs root).
+Builds the tree in a temporary folder (needs 1.2 million inodes), opens it in fresh processes, by reading it and from the
+cached index, deletes it, and writes bench/results/index.json. With --cold, Linux is asked to forget the folders and
+files it knows before the first run of each kind (needs root). Where strace is installed, the system calls on the data
+set are counted: on a network file system each may cost a round trip.
 """
 
 import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from scipy.io import savemat
 
 from bench.machine import REPOSITORY, write_result
+from strf_cuda.data.witnesses import SETTLED_NANOSECONDS
 
+# What is timed in a process of its own: reading, reading and keeping the index, and opening from the index.
+KINDS = {
+    "read": "MARS(root)",
+    "read and kept": "open_dataset('mars', root)",
+    "from the cache": "open_dataset('mars', root)",
+}
 TIMED = """
-import json, os, pickle, resource, sys, time
+import json, pickle, resource, sys, time
 start = time.perf_counter()
-from strf_cuda.data.mars import MARS
+from strf_cuda.data import MARS, open_dataset
+root = sys.argv[1]
 imported = time.perf_counter()
-data = MARS(sys.argv[1])
-indexed = time.perf_counter()
+data = {opening}
+opened = time.perf_counter()
 size = len(pickle.dumps((data.train, data.gallery)))
-print(json.dumps({
+print(json.dumps({{
     "import_seconds": imported - start,
-    "index_seconds": indexed - imported,
+    "seconds": opened - imported,
     "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     "pickled_mb": size / 1e6,
     "frames": sum(map(len, data.train)) + sum(map(len, data.gallery)),
     "notes": data.notes,
-}))
+}}))
 """
+WARM_RUNS = 5
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -113,34 +126,66 @@ def build(root: Path) -> None:
     savemat(root / "info" / "query_IDX.mat", {"query_IDX": np.array([queries], dtype=np.uint16)})
 
 
-def timed_run(root: Path) -> dict:
-    """Indexes the tree in a process of its own."""
-    command = [sys.executable, "-c", TIMED, str(root)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+def command(kind: str, root: Path, cache: Path) -> tuple[list[str], dict[str, str]]:
+    """The process that opens the tree, and its environment; of the two ways to read it neither finds an index."""
+    if kind != "from the cache":
+        shutil.rmtree(cache, ignore_errors=True)
+    script = TIMED.format(opening=KINDS[kind])
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(cache)}
+    return [sys.executable, "-c", script, str(root)], environment
+
+
+def timed_run(kind: str, root: Path, cache: Path, forget: bool = False) -> dict:
+    """Opens the tree in a process of its own."""
+    words, environment = command(kind, root, cache)
+    if forget:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    return json.loads(subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def system_calls(kind: str, root: Path, cache: Path) -> dict[str, int]:
+    """How often the process asks the system for something on a file or folder of the tree, by the call's name."""
+    words, environment = command(kind, root, cache)
+    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
+        trace = ["strace", "-f", "-y", "-e", "trace=%file,%desc", "-o", log.name]
+        subprocess.run([*trace, *words], env=environment, check=True, capture_output=True)
+        counts = Counter(line.split(None, 1)[1].partition("(")[0] for line in log if str(root) in line)
+    counts.pop("execve", None)
+    return dict(counts.most_common())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cold", action="store_true", help="forget cached folders before the first run (needs root)")
+    parser.add_argument("--cold", action="store_true", help="forget cached folders before the first runs (needs root)")
     arguments = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="mars-shaped-"))
+    work = Path(tempfile.mkdtemp(prefix="mars-shaped-"))
+    root, cache = work / "MARS", work / "cache"
     try:
         start = time.perf_counter()
+        root.mkdir()
         build(root)
         print(f"tree built in {time.perf_counter() - start:.0f} s", flush=True)
-        if arguments.cold:
-            os.sync()
-            Path("/proc/sys/vm/drop_caches").write_text("2")
-        runs = {"cold" if arguments.cold else "first": timed_run(root)}
-        runs |= {f"warm {index}": timed_run(root) for index in (1, 2, 3)}
+        time.sleep(2 * SETTLED_NANOSECONDS / 1e9)  # an index is kept of folders that are older than that
+        runs = {}
+        for kind in KINDS:
+            runs[kind] = {"cold" if arguments.cold else "first": timed_run(kind, root, cache, arguments.cold)}
+            for index in range(1, WARM_RUNS + 1):
+                runs[kind][f"warm {index}"] = timed_run(kind, root, cache)
+        calls = {kind: system_calls(kind, root, cache) for kind in KINDS} if shutil.which("strace") else None
+        kept = next((cache / "strf_cuda" / "index").iterdir()).stat().st_size
     finally:
-        shutil.rmtree(root)
-    write_result(
-        "index", "MARS(root) on 1,191,003 empty files with the official counts", ("numpy", "scipy"), {"runs": runs}
-    )
-    for name, run in runs.items():
-        print(f"{name}: {run['index_seconds']:.2f} s, peak {run['peak_memory_mb']:.0f} MB")
+        shutil.rmtree(work)
+    figures = {"runs": runs, "index_mb": kept / 1e6, "system_calls": calls}
+    write_result("index", "opening 1,191,003 empty files with the official counts of MARS", ("numpy", "scipy"), figures)
+    for kind, named in runs.items():
+        first, *warm = (run["seconds"] for run in named.values())
+        total = f", {sum(calls[kind].values()):,} system calls on the tree" if calls else ""
+        memory = max(run["peak_memory_mb"] for run in named.values())
+        print(
+            f"{kind}: {next(iter(named))} {first:.2f} s, warm {statistics.median(warm):.2f} s "
+            f"({min(warm):.2f} to {max(warm):.2f}), peak {memory:.0f} MB{total}"
+        )
 
 
 if __name__ == "__main__":
