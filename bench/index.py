@@ -2,8 +2,8 @@
 
     python -m bench.index [--cold]
 
-Builds the tree in a temporary folder (needs 1.2 million inodes), opens it in fresh processes, by reading it and from the
-cached index, deletes it, and writes bench/results/index.json. With --cold, Linux is asked to forget the folders and
+Builds the tree in a temporary folder (needs 1.2 million inodes), opens it in fresh processes, by reading it and from
+the cached index, deletes it, and writes bench/results/index.json. With --cold, Linux is asked to forget the folders and
 files it knows before the first run of each kind (needs root). Where strace is installed, the system calls on the data
 set are counted: on a network file system each may cost a round trip.
 """

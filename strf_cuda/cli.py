@@ -54,6 +54,7 @@ def load_config(
     prog: str,
     presets: Mapping[str, Path] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    positional: str | None = None,
 ) -> Config:
     """Reads a dataclass from the command line and `--config FILE` (YAML), later ones overriding earlier ones.
 
@@ -65,12 +66,15 @@ def load_config(
         presets: YAML files by name. The one that `preset` names supplies the defaults, so `config_class` must have a
             `preset` field.
         defaults: a tree as `to_dict` gives it, in place of presets and of the dataclass's own defaults.
+        positional: the field that a word which belongs to no option stands for.
 
     Raises:
         InputError: an unknown option or key, a value of the wrong type, or an unreadable file.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     fields = _flat_fields(config_class)
+    if positional is not None:
+        argv = _name_lone_word(argv, fields, positional)
     files = _config_files(argv)
     _check_options(argv, fields)
     argv = _spell_out_flags(argv, fields)
@@ -164,6 +168,24 @@ def _check_options(argv: Sequence[str], fields: Mapping[str, _Field]) -> None:
         name = word[2:].split("=")[0]
         if word.startswith("--") and name not in known:
             raise InputError(f"unknown option --{name}{nearest(name, known)}")
+
+
+def _name_lone_word(argv: Sequence[str], fields: Mapping[str, _Field], name: str) -> list[str]:
+    """`--decode ROOT` means `--decode --root=ROOT`: a flag takes the next word only where that is true or false."""
+    words = []
+    taken = False
+    for position, word in enumerate(argv):
+        before = argv[position - 1] if position else ""
+        flag = before[2:] in fields and fields[before[2:]].type is bool
+        of_option = before.startswith("--") and "=" not in before and (not flag or word in ("true", "false"))
+        if word.startswith("-") or of_option:
+            words.append(word)
+            continue
+        if taken:
+            raise InputError(f"{word!r} belongs to no option: give one {name}")
+        taken = True
+        words.append(f"--{name}={word}")
+    return words
 
 
 def _spell_out_flags(argv: Sequence[str], fields: Mapping[str, _Field]) -> list[str]:

@@ -98,7 +98,7 @@ def draw_rankings(
     legend += "; green with a tick: the query's person; red with a cross: somebody else"
     draw.text(
         (MARGIN, top + LEGEND_HEIGHT / 2),
-        _fitted(legend, 13, width - 2 * MARGIN),
+        fitted(legend, 13, width - 2 * MARGIN),
         GREY,
         ImageFont.load_default(13),
         anchor="lm",
@@ -119,8 +119,8 @@ def _draw_tracklet(
     pixels = read_frame(tracklet.paths[len(tracklet) // 2], FRAME_HEIGHT, FRAME_WIDTH)
     canvas.paste(Image.fromarray(pixels), (left + BORDER, top + BORDER))
     middle = left + cell / 2
-    draw.text((middle, bottom + 13), _fitted(label, 15, cell + GAP), BLUE, ImageFont.load_default(15), anchor="mm")
-    draw.text((middle, bottom + 31), _fitted(note, 12, cell + GAP), GREY, ImageFont.load_default(12), anchor="mm")
+    draw.text((middle, bottom + 13), fitted(label, 15, cell + GAP), BLUE, ImageFont.load_default(15), anchor="mm")
+    draw.text((middle, bottom + 31), fitted(note, 12, cell + GAP), GREY, ImageFont.load_default(12), anchor="mm")
 
 
 def _draw_badge(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool) -> None:
@@ -141,7 +141,7 @@ def _label(tracklet: Tracklet, person_names: Mapping[int, str] | None, camera_na
     return f"{person} / {(camera_names or {}).get(tracklet.camera_id, f'c{tracklet.camera_id}')}"
 
 
-def _fitted(text: str, size: int, width: int) -> str:
+def fitted(text: str, size: int, width: int) -> str:
     """`text`, its end replaced by dots where it is wider than `width` pixels."""
     font = ImageFont.load_default(size)
     if font.getlength(text) <= width:

@@ -16,13 +16,14 @@ import yaml
 
 from strf_cuda.cli import _flat_fields, load_config, to_dict
 from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig, check_training
+from strf_cuda.data.__main__ import DataCommandConfig
 from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
 from strf_cuda.synthesize import SynthesizeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
-CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "synthesize": SynthesizeConfig}
+CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "synthesize": SynthesizeConfig, "data": DataCommandConfig}
 
 
 def found(pattern, flags=re.MULTILINE):
@@ -72,7 +73,8 @@ def test_commands_can_be_typed_as_printed(command, options):
 
 def read_options(command, words):
     presets = PRESETS if command == "train" else None
-    return load_config(CONFIGS[command], words, prog=command, presets=presets)
+    positional = "root" if command == "data" else None
+    return load_config(CONFIGS[command], words, prog=command, presets=presets, positional=positional)
 
 
 @pytest.mark.parametrize("words", found(r"`(--[a-z][^`]*)`(?! \| unknown)"))

@@ -16,17 +16,12 @@ import pytest
 import trees
 from strf_cuda.data import cache, open_dataset, registry, witnesses
 from strf_cuda.data.folder import TrackletFolder
-from strf_cuda.data.mars import MARS
-from strf_cuda.data.table import TrackletTable
 from strf_cuda.data.tracklets import TrackletDataset
 from strf_cuda.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
-READERS = {"mars": MARS, "folder": TrackletFolder, "table": TrackletTable}
-
-PEOPLE = {f"{person}/{camera}/{tracklet}": 2 for person in "abcd" for camera in ("x", "y") for tracklet in "12"}
-SPLIT = {f"{split}/{path}": 1 for split in ("train", "query", "gallery") for path in ("a/x/1", "a/y/1", "b/x/a name")}
-CHALLENGES = "split,row,challenge,group\ntest,3,occluded,\ntrain,1,look-alike,7\n"
+READERS = {**registry._READERS, **registry._SPLIT_READERS}
+SETS = trees.SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -41,42 +36,16 @@ def index(tmp_path, monkeypatch):
 def reads(monkeypatch):
     """A list that grows with every data set that is really read."""
     reads = []
-    for name, reader in READERS.items():
+    for readers in (registry._READERS, registry._SPLIT_READERS):
+        for name, reader in readers.items():
 
-        @functools.wraps(reader)
-        def counted(root, reader=reader, **options):
-            reads.append(reader.__name__)
-            return reader(root, **options)
+            @functools.wraps(reader)
+            def counted(root, reader=reader, **options):
+                reads.append(reader.__name__)
+                return reader(root, **options)
 
-        monkeypatch.setitem(registry._READERS, name, counted)
+            monkeypatch.setitem(readers, name, counted)
     return reads
-
-
-def mars(folder):
-    root = trees.write_mars(folder / "MARS")
-    (root / "info" / "challenges.csv").write_text(CHALLENGES)
-    return root
-
-
-def folder(folder):
-    return trees.write_folder(folder / "people", PEOPLE)
-
-
-def divided(folder):
-    return trees.write_folder(folder / "divided", SPLIT)
-
-
-def table(folder):
-    trees.write_folder(folder / "frames", {"1": 6})
-    trees.write_folder(folder / "elsewhere", {"1": 1})
-    lines = ["path,person,camera,tracklet,split,group,challenge"]
-    lines += [f"frames/1/{frame}.jpg,p,c,{frame % 2},train,{frame % 2 or ''},hard" for frame in range(1, 5)]
-    lines += ["frames/1/5.jpg,q,c,1,query,,", f"{folder}/elsewhere/1/1.jpg,q,d,1,gallery,,"]
-    (folder / "list.csv").write_text("\n".join(lines) + "\n")
-    return folder / "list.csv"
-
-
-SETS = {"mars": ("mars", mars), "folder": ("folder", folder), "divided": ("folder", divided), "table": ("table", table)}
 
 
 def opened(open_it):
@@ -109,6 +78,17 @@ def test_a_data_set_is_read_once_and_is_the_same_from_the_cache(kind, tmp_path, 
     assert not isinstance(read, str) and read[0]["train"]
 
 
+@pytest.mark.parametrize("kind", ["ilids", "prid"])
+def test_every_split_is_kept_by_itself(kind, tmp_path, reads):
+    name, write = SETS[kind]
+    root = write(tmp_path)
+    read = [opened(lambda number=number: READERS[name](root, number)) for number in range(10)]
+    for _ in range(2):
+        assert [opened(lambda number=number: open_dataset(name, str(root), number)) for number in range(10)] == read
+    assert len(reads) == 10
+    assert opened(lambda: open_dataset(name, str(root))) == read[0] != read[1]
+
+
 def edit(path, old, new):
     text = path.read_text()
     assert old in text
@@ -124,6 +104,14 @@ def swap(path, make):
     assert other.stat().st_size == before.st_size
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(path)
+
+
+SPLIT_FILE = "train-test people splits/train_test_splits_ilidsvid.mat"
+ILIDS = [f"person{number:03d}" for number in (1, 2, 4, 7)]
+
+
+def sequences(root):
+    return root / "i-LIDS-VID" / "sequences"
 
 
 CHANGES = {
@@ -156,6 +144,42 @@ CHANGES = {
         "it is marked as walkers": lambda root: (root / "info/walkers.json").write_text("{}"),
         "it is gone": lambda root: shutil.rmtree(root),
         "it is a file": lambda root: (shutil.rmtree(root), root.touch()),
+    },
+    "duke": {
+        "a frame is removed": lambda root: (root / "train/0001/0001/0001_C1_F0002_X30024.jpg").unlink(),
+        "a frame of another camera": lambda root: trees.write_frames(
+            root / "query/0002/0001", trees.duke_names(2, 4, [9])
+        ),
+        "a person is added": lambda root: trees.write_duke(root, {"gallery/0009/0001": (1, 1)}),
+        "a list is removed": lambda root: shutil.rmtree(root / "query"),
+    },
+    "ilids": {
+        "a frame is removed": lambda root: (sequences(root) / "cam1/person001/cam1_person001_00001.png").unlink(),
+        "a frame too many": lambda root: (sequences(root) / "cam1/person001/cam1_person001_00002.png").touch(),
+        "a person too many": lambda root: trees.write_ilids(sequences(root), ["person009"], [1, 1]),
+        "a person with another number": lambda root: [
+            shutil.rmtree(sequences(root) / camera / "person007") for camera in ("cam1", "cam2")
+        ],
+        "other splits": lambda root: trees.write_split_matrix(root / SPLIT_FILE, trees.ten_splits(ILIDS[::-1]), ILIDS),
+        "splits that are none": lambda root: (root / SPLIT_FILE).write_bytes(b"MATLAB"),
+        "other splits beside the first": lambda root: trees.write_json(
+            root / "other.json", trees.ten_splits(ILIDS[::-1])
+        ),
+        "equal splits beside the first": lambda root: trees.write_json(root / "equal.json", trees.ten_splits(ILIDS)),
+        "no splits": lambda root: (root / SPLIT_FILE).unlink(),
+        "it lies a folder deeper": lambda root: (
+            sequences(root).rename(root / "kept"),
+            (root / "i-LIDS-VID").rename(root / "none"),
+            (root / "kept").rename(root / "sequences"),
+        ),
+    },
+    "prid": {
+        "a frame is removed": lambda root: (root / "multi_shot/cam_a/person_0001/0001.png").unlink(),
+        "a person is removed": lambda root: shutil.rmtree(root / "multi_shot/cam_b/person_0004"),
+        "splits are edited": lambda root: trees.write_json(
+            root / "splits.json", trees.ten_splits([f"person_{number:04d}" for number in (7, 4, 2, 1)])
+        ),
+        "splits are removed": lambda root: (root / "splits.json").unlink(),
     },
     "folder": {
         "a frame is removed": lambda root: (root / "a/x/1/1.jpg").unlink(),
@@ -198,7 +222,7 @@ UNSEEN = ("a frame is added that no list names", "two people change names")
 
 @pytest.mark.parametrize(("name", "change"), [(name, change) for name in CHANGES for change in CHANGES[name]])
 def test_after_a_change_the_data_set_is_read_anew(name, change, tmp_path, reads):
-    root = {"mars": mars, "folder": folder, "table": table}[name](tmp_path)
+    root = SETS[name][1](tmp_path)
     if change.startswith("a link"):
         (root / "a/link").symlink_to("../../later/z")
     before = same_as_read(name, root)
@@ -211,7 +235,7 @@ def test_after_a_change_the_data_set_is_read_anew(name, change, tmp_path, reads)
 
 
 def test_what_was_changed_back_opens_again(tmp_path):
-    root = mars(tmp_path)
+    root = trees.small_mars(tmp_path)
     before = same_as_read("mars", root)
     (root / "bbox_test/0002/0002C1T0001F002.jpg").rename(root / "kept")
     assert "does not exist" in same_as_read("mars", root)
@@ -233,7 +257,7 @@ def test_a_root_that_was_moved_is_read_anew_and_its_frames_are_where_it_lies(kin
 
 
 def test_every_spelling_of_a_root_gives_paths_of_that_spelling(tmp_path, monkeypatch):
-    root = mars(tmp_path)
+    root = trees.small_mars(tmp_path)
     (tmp_path / "link").symlink_to(root)
     monkeypatch.chdir(root)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -242,7 +266,7 @@ def test_every_spelling_of_a_root_gives_paths_of_that_spelling(tmp_path, monkeyp
 
 
 def test_a_link_that_leads_to_another_data_set_is_read_anew(tmp_path, reads):
-    one, two = folder(tmp_path), divided(tmp_path)
+    one, two = trees.small_folder(tmp_path), trees.small_divided(tmp_path)
     link = tmp_path / "link"
     for target in (one, two, one):
         link.unlink(missing_ok=True)
@@ -253,13 +277,13 @@ def test_a_link_that_leads_to_another_data_set_is_read_anew(tmp_path, reads):
 
 
 def test_readers_of_one_folder_are_kept_apart(tmp_path):
-    root = mars(tmp_path)
+    root = trees.small_mars(tmp_path)
     same_as_read("mars", root)
     assert "frames must lie in" in same_as_read("folder", root)
     same_as_read("mars", root)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ["mars", "folder"])
 def test_a_damaged_cache_is_made_anew_without_a_word(kind, tmp_path, index, recwarn):
     name, write = SETS[kind]
     root = write(tmp_path)
@@ -268,7 +292,7 @@ def test_a_damaged_cache_is_made_anew_without_a_word(kind, tmp_path, index, recw
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     damaged = [whole[:length] for length in (0, 1, len(whole) // 2, len(whole) - 1)]
-    for position in rng.integers(0, len(whole), 60).tolist():
+    for position in rng.integers(0, len(whole), 40).tolist():
         damaged.append(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
     for content in damaged:
         path.write_bytes(content)
@@ -284,7 +308,7 @@ def test_a_cache_with_objects_of_python_is_not_unpickled(tmp_path, index):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "exploded"),)
 
-    root = folder(tmp_path)
+    root = trees.small_folder(tmp_path)
     same_as_read("folder", root)
     (path,) = index.iterdir()
     np.savez(path, header=np.array([Bomb()], dtype=object), allow_pickle=True)
@@ -293,7 +317,7 @@ def test_a_cache_with_objects_of_python_is_not_unpickled(tmp_path, index):
 
 
 def test_without_a_place_for_the_cache_everything_works(tmp_path, index, monkeypatch, reads):
-    root = folder(tmp_path)
+    root = trees.small_folder(tmp_path)
     (tmp_path / "cache").touch()
     same_as_read("folder", root)
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -303,7 +327,7 @@ def test_without_a_place_for_the_cache_everything_works(tmp_path, index, monkeyp
 
 
 def test_a_data_set_that_is_refused_is_not_kept(tmp_path, index):
-    root = mars(tmp_path)
+    root = trees.small_mars(tmp_path)
     trees.write_queries(root, [1])
     same_as_read("mars", root)
     assert not index.exists()
@@ -311,7 +335,7 @@ def test_a_data_set_that_is_refused_is_not_kept(tmp_path, index):
 
 def test_what_has_just_changed_is_not_kept(tmp_path, index, monkeypatch):
     monkeypatch.setattr(witnesses, "SETTLED_NANOSECONDS", 2_000_000_000)
-    root = folder(tmp_path)
+    root = trees.small_folder(tmp_path)
     long_ago = time.time() - 1_000
     for path in [root, *root.rglob("*")]:
         os.utime(path, (long_ago, long_ago))  # their own time; that of the change of it is now
@@ -324,7 +348,7 @@ def test_what_has_just_changed_is_not_kept(tmp_path, index, monkeypatch):
 
 
 def test_a_change_during_the_reading_shows_later(tmp_path, monkeypatch):
-    root = folder(tmp_path)
+    root = trees.small_folder(tmp_path)
 
     def slow(root):
         dataset = TrackletFolder(root)
@@ -340,7 +364,7 @@ def test_a_change_during_the_reading_shows_later(tmp_path, monkeypatch):
 
 
 def test_another_version_of_the_software_reads_anew(tmp_path, monkeypatch, reads):
-    root = folder(tmp_path)
+    root = trees.small_folder(tmp_path)
     same_as_read("folder", root)
     monkeypatch.setattr(cache, "_code", lambda: "of another version")
     same_as_read("folder", root)
@@ -348,7 +372,7 @@ def test_another_version_of_the_software_reads_anew(tmp_path, monkeypatch, reads
 
 
 def test_two_processes_that_write_at_once_leave_a_whole_file(tmp_path, index, monkeypatch, reads):
-    root, savez = folder(tmp_path), np.savez
+    root, savez = trees.small_folder(tmp_path), np.savez
 
     def meanwhile(*arguments, **arrays):
         monkeypatch.setattr(np, "savez", savez)
@@ -376,7 +400,7 @@ sys.addaudithook(hook)
 for name, root in json.loads(sys.argv[2]):
     looked.clear()
     with witnesses.gather() as gathered:
-        registry._READERS[name](root)
+        {**registry._READERS, **registry._SPLIT_READERS}[name](root)
     assert looked, name
     print(json.dumps([name, sorted(looked - {os.path.abspath(path) for path in gathered.states})]))
 """

@@ -154,3 +154,62 @@ def write_names_of(root: Path, names: Iterable[str]) -> None:
         by_folder.setdefault(folder, []).append(file)
     for folder, files in by_folder.items():
         write_frames(root / folder, files)
+
+
+def small_mars(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    root = write_mars(folder / "MARS", size=size)
+    (root / "info" / "challenges.csv").write_text("split,row,challenge,group\ntest,3,occluded,\ntrain,1,look-alike,7\n")
+    return root
+
+
+def small_duke(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    tracklets = {"train/0001/0001": (1, 3), "train/0001/0002": (2, 2), "query/0002/0001": (1, 2)}
+    return write_duke(folder / "duke", {**tracklets, "gallery/0002/0001": (1, 2), "gallery/0002/0002": (3, 4)}, size)
+
+
+def small_ilids(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    people = [f"person{number:03d}" for number in (1, 2, 4, 7)]
+    write_ilids(folder / "ilids" / "i-LIDS-VID" / "sequences", people, [2, 3] * 4, size)
+    path = folder / "ilids" / "train-test people splits" / "train_test_splits_ilidsvid.mat"
+    write_split_matrix(path, ten_splits(people), people)
+    return folder / "ilids"
+
+
+def small_prid(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    people = [f"person_{number:04d}" for number in (1, 2, 4, 7)]
+    write_prid(folder / "prid" / "multi_shot", people, [2, 3] * 4, size)
+    write_json(folder / "prid" / "splits.json", ten_splits(people))
+    return folder / "prid"
+
+
+def small_folder(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    people = {f"{person}/{camera}/{tracklet}": 2 for person in "abcd" for camera in "xy" for tracklet in "12"}
+    return write_folder(folder / "people", people, size)
+
+
+def small_divided(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    places = ("a/x/1", "a/y/1", "b/x/a name")
+    lists = {f"{split}/{place}": 1 for split in ("train", "query", "gallery") for place in places}
+    return write_folder(folder / "divided", lists, size)
+
+
+def small_table(folder: Path, size: tuple[int, int] | None = None) -> Path:
+    write_folder(folder / "frames", {"1": 6}, size)
+    write_folder(folder / "elsewhere", {"1": 1}, size)
+    lines = ["path,person,camera,tracklet,split,group,challenge"]
+    lines += [f"frames/1/{frame}.jpg,p,c,{frame % 2},train,{frame % 2 or ''},hard" for frame in range(1, 5)]
+    lines += ["frames/1/5.jpg,q,c,1,query,,", f"{folder}/elsewhere/1/1.jpg,q,d,1,gallery,,"]
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder / "list.csv"
+
+
+# A small data set in each layout: the name of its reader, and what writes it into a folder and returns its root.
+SMALL = {
+    "mars": ("mars", small_mars),
+    "duke": ("duke", small_duke),
+    "ilids": ("ilids", small_ilids),
+    "prid": ("prid", small_prid),
+    "folder": ("folder", small_folder),
+    "divided": ("folder", small_divided),
+    "table": ("table", small_table),
+}

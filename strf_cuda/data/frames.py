@@ -6,7 +6,10 @@ warns of is an error. Every other picture is Pillow's: other formats, CMYK, and 
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -18,6 +21,16 @@ from strf_cuda.errors import InputError
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 _DECODED_AS_RGB = ("YCbCr", "RGB", "Gray")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class Header(NamedTuple):
+    """Size in pixels, format and colour mode as Pillow names them, and the bytes of the file."""
+
+    height: int
+    width: int
+    format: str
+    mode: str
+    bytes: int
 
 
 def read_frame(path: str, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -49,6 +62,17 @@ def read_frame(path: str, height: int, width: int, out: np.ndarray | None = None
         return np.array(picture)
     out[...] = np.asarray(picture)
     return out
+
+
+def read_header(path: str) -> Header:
+    """What a frame's header says, without decoding the picture.
+
+    Raises:
+        InputError: the file is missing or empty, or its header is no picture's.
+    """
+    data = _read_file(path)
+    with _said_of(path), Image.open(io.BytesIO(data)) as picture:
+        return Header(picture.height, picture.width, picture.format or "", picture.mode, len(data))
 
 
 def _read_file(path: str) -> bytes:
@@ -94,20 +118,27 @@ def _decode_jpeg(path: str, data: bytes, out: np.ndarray | None = None) -> np.nd
 
 def _open_picture(path: str, data: bytes) -> Image.Image:
     """Decode by Pillow, to RGB."""
-    try:
+    with _said_of(path):
         picture = Image.open(io.BytesIO(data))
         picture.load()
         if picture.format == "JPEG" and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
             raise OSError("its end is missing")  # where zeros fill the place, libjpeg decodes them
+    if picture.mode in _DEEP_MODES:
+        raise InputError(f"frame {path} has more than 8 bits a pixel (mode {picture.mode}): save it with 8 bits")
+    return picture if picture.mode == "RGB" else _to_rgb(picture)
+
+
+@contextmanager
+def _said_of(path: str) -> Iterator[None]:
+    """Whatever Pillow raises, as a sentence about the frame."""
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise InputError(f"frame {path} is not a picture in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"frame {path} is too large: Pillow refuses it ({error})") from error
     except Exception as error:  # a damaged file makes Pillow's format plugins raise almost anything
         raise _damaged(path, error) from error
-    if picture.mode in _DEEP_MODES:
-        raise InputError(f"frame {path} has more than 8 bits a pixel (mode {picture.mode}): save it with 8 bits")
-    return picture if picture.mode == "RGB" else _to_rgb(picture)
 
 
 def _damaged(path: str, error: Exception) -> InputError:

@@ -55,6 +55,7 @@ OFFICIAL_COUNTS = {
 }
 COMPLETENESS_CLAIMS = tuple(OFFICIAL_COUNTS)[:4]
 
+JUNK_FOLDER = "00-1"
 NAME_PATTERN = b"....C.T....F....jpg"
 NAME_DIGITS = [0, 1, 2, 3, 5, 7, 8, 9, 10, 12, 13, 14]
 NAME_EXAMPLE = "0001C1T0001F001.jpg"
@@ -189,7 +190,7 @@ def parse_names(names: np.ndarray, source: Path) -> tuple[np.ndarray, np.ndarray
     """
     width = len(NAME_PATTERN)
     cells = names.astype(f"S{width}").view(np.uint8).reshape(-1, width)
-    junk = (cells[:, :4] == np.frombuffer(b"00-1", np.uint8)).all(axis=1)
+    junk = (cells[:, :4] == np.frombuffer(JUNK_FOLDER.encode(), np.uint8)).all(axis=1)
     values = cells.astype(np.int16) - ord("0")
     values[junk, :4] = 0
     digits = values[:, NAME_DIGITS]

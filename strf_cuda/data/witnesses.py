@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from strf_cuda.errors import InputError
+
 AnyPath = TypeVar("AnyPath", str, bytes, os.PathLike)
 State = tuple[int, int, int]
 
@@ -77,8 +79,16 @@ def witness(path: AnyPath) -> AnyPath:
 
 
 def list_folder(folder: AnyPath) -> list:
-    """`os.listdir`, reported."""
-    return os.listdir(witness(folder))
+    """`os.listdir`, reported.
+
+    Raises:
+        InputError: this user may not list the folder.
+        OSError: as `os.listdir`.
+    """
+    try:
+        return os.listdir(witness(folder))
+    except PermissionError as error:
+        raise InputError(f"the folder {os.fsdecode(folder)} cannot be listed: {error.strerror}") from None
 
 
 def is_folder(path: AnyPath) -> bool:

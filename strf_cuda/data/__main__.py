@@ -1,0 +1,113 @@
+"""`python -m strf_cuda.data ROOT`: what a data set holds, what is wrong with it, and a contact sheet to look at."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strf_cuda.cli import load_config, run
+from strf_cuda.config import DataName
+from strf_cuda.errors import InputError
+
+PROG = "python -m strf_cuda.data"
+
+
+@dataclass(frozen=True)
+class DataCommandConfig:
+    """Prints what a data set holds and what may be wrong with it, and draws a contact sheet.
+
+    The root may be given without its name: python -m strf_cuda.data ROOT
+
+    Args:
+        root: folder or CSV file of the data set; null takes the built-in walkers
+        name: which reader opens it; null tells that from the layout
+        split: which official split, 0 to 9, of a data set that has ten
+        decode: decode every frame instead of a sample, and look for pictures that come more than once
+        out: PNG file for the contact sheet; null draws none
+        workers: processes that decode every frame; 0 takes as many as there are processor cores
+    """
+
+    root: str | None = None
+    name: DataName | None = None
+    split: int | None = None
+    decode: bool = False
+    out: str | None = None
+    workers: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = load_config(DataCommandConfig, argv, prog=PROG, positional="root")
+    if config.workers < 0:
+        raise InputError(f"workers is {config.workers}, but it must be 0 or more")
+    if config.out is not None and Path(config.out).suffix.lower() != ".png":
+        raise InputError(f"out is {config.out}, but the contact sheet is a .png file")
+
+    if config.root is None and config.name not in (None, "walkers"):
+        raise InputError(f"the data set {config.name} needs its folder or file: {PROG} ROOT --name {config.name}")
+
+    from strf_cuda.data import open_dataset, summary
+    from strf_cuda.data.layouts import recognise
+    from strf_cuda.data.registry import built_in_walkers
+
+    root = config.root or str(built_in_walkers())
+    name = config.name or recognise(root)
+    dataset = open_dataset(name, root, config.split)
+    print(f"{dataset.name} in {root}, read as {name}\n")
+    print(f"{summary.population(dataset)}\n\n{summary.cameras(dataset)}\n", flush=True)
+
+    frames = _look_at_frames(dataset, config)
+    for heading, sentence in [*summary.remarks(dataset), *summary.frames(frames, dataset)]:
+        print(f"{heading:<20}{sentence}")
+    found = _problems(dataset, name, frames, config)
+    for heading, sentences in (("notes", dataset.notes), ("problems", found)):
+        if sentences:
+            print(f"\n{heading}")
+        for sentence in sentences:
+            print(f"  {sentence}")
+    if not found:
+        print("\nno problems found")
+    if not config.decode:
+        print(f"\n{frames.count:,} frames were decoded; --decode decodes all, and looks for repeated pictures")
+    if config.out is not None:
+        from strf_cuda.contact_sheet import draw_contact_sheet
+
+        draw_contact_sheet(dataset, Path(config.out).expanduser())
+        print(f"\n{config.out}: the contact sheet")
+
+
+def _look_at_frames(dataset, config: DataCommandConfig):
+    from strf_cuda.data import inspection
+
+    if not config.decode:
+        return inspection.inspect(inspection.sample(dataset), workers=1)
+    tracklets = [tracklet.paths for tracklet in inspection.distinct(dataset)]
+    return inspection.inspect(tracklets, workers=config.workers or os.cpu_count() or 1)
+
+
+def _problems(dataset, name: str, frames, config: DataCommandConfig) -> list[str]:
+    """What the lists, the folders and the frames show, a sentence each."""
+    from strf_cuda.data import problems
+    from strf_cuda.data.mars import JUNK_FOLDER
+
+    files = problems.files_by_folder(dataset)
+    found = [*problems.new_cameras(dataset), *problems.listed_twice(files), *problems.holes(dataset)]
+    if name != "packed":  # which has its frames' old names, and no such folders
+        meant = [JUNK_FOLDER] if name in ("mars", "walkers") else []
+        found += problems.left_over(files, beside=name != "table", meant=meant)
+    if config.decode:
+        found += problems.repeated(dataset, frames.digests)
+    if frames.plain:
+        found.append(f"{frames.plain:,} of {frames.count:,} frames decoded are of one colour all over")
+    wide = sum(count for (height, width, *_), count in frames.kinds.items() if width > height)
+    if wide:
+        found.append(
+            f"{wide:,} of {frames.count:,} frames decoded are wider than high, unlike boxes of standing people"
+        )
+    if frames.faults:
+        found.append(f"{len(frames.faults):,} of {frames.count:,} frames cannot be decoded:")
+        found += [f"  {fault}" for fault in frames.faults]
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
