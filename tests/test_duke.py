@@ -1,6 +1,7 @@
 """DukeMTMC-VideoReID: both namings, frames by their numbers, the official gallery, and a sentence for every fault."""
 
 import json
+import os
 
 import pytest
 
@@ -8,6 +9,7 @@ import trees
 from strf_cuda.data import duke, open_dataset
 from strf_cuda.data.duke import DukeMTMCVideoReID
 from strf_cuda.errors import InputError
+from strf_cuda.metrics import evaluate_ranking
 
 # Two people to train on, two to look for, and a distractor; one tracklet of each tested person is its query.
 TRACKLETS = {
@@ -69,6 +71,29 @@ def test_lists_are_the_folders_and_the_queries_stay_in_the_gallery(root):
     assert keys(data.train) == [(1, 1, 3), (1, 8, 2), (7, 2, 4)]
     assert keys(data.query) == [(5, 1, 3), (7140, 4, 1)]
     assert keys(data.gallery) == [(5, 1, 3), (5, 1, 2), (5, 3, 4), (9, 2, 2), (7140, 4, 1), (7140, 5, 6)]
+
+
+def test_a_query_that_stays_in_the_gallery_never_finds_itself(root):
+    data = DukeMTMCVideoReID(root)
+    ids = [[t.person_id for t in data.query], [t.person_id for t in data.gallery]]
+    cameras = [[t.camera_id for t in data.query], [t.camera_id for t in data.gallery]]
+    result = evaluate_ranking([[0.0] * 6] * 2, *ids, *cameras)
+    # Ranked for person 5: its tracklet by camera 3, the distractor, and both of person 7140; and for person 7140 all of
+    # person 5's and the distractor before its own other one.
+    assert result.valid_queries == 2
+    assert result.mAP == pytest.approx((1 + 1 / 5) / 2)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(root, monkeypatch):
+    listdir, locked = os.listdir, root / "train" / "0001" / "0001"
+
+    def refuse(folder):
+        if os.fspath(folder) == os.fspath(locked):
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    rejected(root, f"the folder {locked} cannot be listed: Permission denied")
 
 
 def test_all_people_of_a_full_copy_come_out_with_its_distractors(tmp_path, monkeypatch):
@@ -151,7 +176,8 @@ def test_the_folder_that_holds_the_release_is_a_root_too(root, tmp_path_factory)
 def test_lists_that_other_software_left_there_are_not_read(root):
     before = keys(DukeMTMCVideoReID(root).train)
     (root / "split_train.json").write_text(json.dumps({"tracklets": [[["/elsewhere/1.jpg"], 0, 0]]}))
-    (root / "train" / "0001" / "0001" / "Thumbs.db").touch()
+    for name in ("Thumbs.db", "._0001_C1_F0009_X30108.jpg"):
+        (root / "train" / "0001" / "0001" / name).touch()
     (root / "train" / ".DS_Store").touch()
     assert keys(DukeMTMCVideoReID(root).train) == before
 

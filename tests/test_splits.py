@@ -115,8 +115,9 @@ def test_a_damaged_json_file_is_named(tmp_path):
     path = tmp_path / "splits.json"
     path.write_bytes(path.read_bytes()[:-9])
     rejected(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON", "download it again")
-    path.write_bytes(b"\xff\xfe")
-    rejected(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON")
+    for content in (b"", b"\xff\xfe", b"[" * 100_000):
+        path.write_bytes(content)
+        rejected(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON")
 
 
 def test_other_json_files_are_passed_over(tmp_path):

@@ -54,9 +54,9 @@ OFFICIAL_COUNTS = {
 COMPLETENESS_CLAIMS = tuple(OFFICIAL_COUNTS)[:4]
 
 WITHDRAWN = (
-    "this data set was withdrawn by its authors in 2019: the people in it were recorded outside what the study's "
-    "ethics approval allowed and have not agreed to this use; prefer another one, and ask your institution before you "
-    "publish figures or pictures of it"
+    "DukeMTMC, from which this data set was cut, was withdrawn by its authors in 2019: the people in it were recorded "
+    "outside what the study's ethics approval allowed and have not agreed to this use; prefer another data set, and "
+    "ask your institution before you publish figures or pictures of this one"
 )
 
 NAMING = Naming(

@@ -66,7 +66,9 @@ def read_numbered(folder: Path, naming: Naming) -> NumberedTracklet:
         raise InputError(
             f"{folder / others[0]} is not named like {naming.example}{and_more(len(others))}: rename or remove it"
         )
-    for group in naming.pattern.groupindex.keys() - {"frame"}:
+    for group in naming.pattern.groupindex:
+        if group == "frame":
+            continue
         values = [match[group] for match in matches]
         if len(set(values)) > 1:
             other = next(index for index, value in enumerate(values) if value != values[0])

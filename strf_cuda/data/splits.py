@@ -49,8 +49,10 @@ def json_splits(folders: Iterable[Path]) -> dict[Path, list[PeopleSplit]]:
                 continue
             try:
                 content = json.loads(path.read_bytes())
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path} cannot be read as JSON ({error}): download it again or remove it") from None
+            except OSError as error:
+                raise InputError(f"{path} cannot be read: {error.strerror}") from None
             if isinstance(content, list) and any(isinstance(item, dict) and "test" in item for item in content):
                 found[path] = parse_splits(path, content)
     return found
