@@ -12,6 +12,7 @@ import itertools
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -88,12 +89,27 @@ def die_while_writing_best() -> None:
     die_while_writing("best")
 
 
+def starve_in_epoch_2() -> None:
+    """Lets the memory of the process grow by 16 MB only from then on: enough for the steps, which have theirs."""
+    step = engine.Training.training_step
+
+    def training_step(self, batch, batch_index):
+        if self.global_step == BATCHES_AN_EPOCH + 1:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + 2**24
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        return step(self, batch, batch_index)
+
+    engine.Training.training_step = training_step
+
+
 MOMENTS = {
     "middle of epoch": die_in_the_middle_of_epoch_2,
     "before epoch end": die_before_the_end_of_epoch_2,
     "after epoch end": die_after_the_end_of_epoch_2,
     "writing last": lambda: die_while_writing("last"),
     "writing best": die_while_writing_best,
+    "little memory": starve_in_epoch_2,
 }
 
 

@@ -141,7 +141,33 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_same_weights(
     killed = [each for each in found if each.code == SIGKILLED]
     assert len(killed) >= 15, "most kills should meet a living run"
     assert len({each.phase for each in killed}) >= 3 and sum(each.phase != "start" for each in killed) >= 10
-    assert len({each.step // 72 for each in killed}) >= 5, "in at least half of the tenths of the run"
+    tenths = {each.step // 72 for each in killed if each.phase != "start"}
+    assert len(tenths) >= 4, "all over the run"
+
+
+def test_an_evaluation_too_large_for_the_memory_is_continued_with_a_smaller_batch(
+    carry_out, tiny_walkers, tiny_run, tmp_path
+):
+    """The same limit of the system lets it pass then."""
+    run = [*tiny_run, f"--data.root={tiny_walkers}", "--evaluation.every=2", "--evaluation.stride=1"]
+    out = f"--out={tmp_path}/run"
+    codes, log = carry_out(
+        [
+            ([*run, "--evaluation.batch=64", f"--out={tmp_path}/whole"], None),
+            ([*run, "--evaluation.batch=64", out], "little memory"),
+            (["--resume", out, "--evaluation.batch=2"], "little memory"),
+        ]
+    )
+    (sentence,) = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert codes == [0, 2, 0], log
+    assert sentence.startswith("error: out of memory in the evaluation, with batches of 64 clips: "), sentence
+    assert "; a smaller --evaluation.batch needs less, also in a continued run. The finished epochs are" in sentence
+    resumed, whole = final_state(tmp_path / "run"), final_state(tmp_path / "whole")
+    figures, expected = resumed.pop("history"), whole.pop("history")
+    assert_same(resumed, whole)
+    assert [row["epoch"] for row in figures] == [2, 3]
+    for row, other in zip(figures, expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-12)
 
 
 def test_more_epochs_continue_the_same_run(carry_out, tiny_walkers, tiny_run, tmp_path):
