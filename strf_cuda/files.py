@@ -1,10 +1,13 @@
 """Files that are either whole or absent: written beside their place and renamed into it."""
 
+import errno
+import fcntl
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,51 @@ def writable_folder(path: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise InputError(f"cannot write to the folder {path}: permission denied")
     return path
+
+
+@contextmanager
+def claimed(folder: str | Path) -> Iterator[None]:
+    """Keeps other processes from claiming the folder, which is made if need be, as long as this one works in it.
+
+    The lock is the system's, so it ends with this process however that ends; its file, `.lock`, may stay behind and
+    does no harm. Processes that are forked do not hold it. Where the file system has no locks there is none.
+
+    Raises:
+        InputError: another process has claimed the folder, or it cannot be written to.
+    """
+    path = writable_folder(folder) / ".lock"
+    lock = _open_locked(path)
+    try:
+        with suppress(OSError):  # only for the sentence that others read
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                holder = os.pread(lock, 200, 0).decode(errors="replace") or "another process"
+                os.close(lock)
+                raise InputError(
+                    f"{holder} works in {path.parent} now: wait until it has ended, or end it; two would overwrite "
+                    "each other's files"
+                ) from None
+            return lock
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # the one who held it has just deleted it
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -12,6 +12,7 @@ import shlex
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
     from strf_cuda.engine import Training
     from strf_cuda.evaluation import check_testable
     from strf_cuda.faults import StopAtNaN
-    from strf_cuda.files import replacing, writable_folder, write_json
+    from strf_cuda.files import claimed, remove_unfinished, replacing, write_json
     from strf_cuda.quiet import quiet_lightning
 
     quiet_lightning()
@@ -95,57 +96,61 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
     check_testable(dataset)
     module = Training(config, dataset.train)
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
-    checkpoint = _last_checkpoint(folder, module, say)
-    parameters = sum(p.numel() for p in module.model.parameters())
-    # Without `resume`, so that the file also serves as --config of another run.
-    text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
-    say(text, end="")
-    for note in dataset.notes:
-        say(f"note: {note}")
-    say(
-        f"{dataset.name}: {len(dataset.train):,} training tracklets of {len(module.person_ids):,} people, "
-        f"{len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets\n"
-        f"{config.model.kind}, unit {config.model.unit}: {parameters:,} parameters\nrun folder: {folder}"
-    )
-    if team.is_first:
-        with replacing(writable_folder(folder) / "config.yaml") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    with claimed(folder) if team.is_first else nullcontext():
+        checkpoint = _last_checkpoint(folder, module, say)
+        parameters = sum(p.numel() for p in module.model.parameters())
+        # Without `resume`, so that the file also serves as --config of another run.
+        text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
+        say(text, end="")
+        for note in dataset.notes:
+            say(f"note: {note}")
+        say(
+            f"{dataset.name}: {len(dataset.train):,} training tracklets of {len(module.person_ids):,} people, "
+            f"{len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets\n"
+            f"{config.model.kind}, unit {config.model.unit}: {parameters:,} parameters\nrun folder: {folder}"
+        )
+        if team.is_first:
+            for name in ("last.ckpt", "best.ckpt"):
+                remove_unfinished(folder / name)
+            with replacing(folder / "config.yaml") as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
-    stop, save = StopOnCtrlC(), EvaluateAndSave(folder, dataset, config.evaluation.every, team)
-    trainer = L.Trainer(
-        accelerator=device.type,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        strategy=_strategy(team),
-        precision=precision,
-        max_epochs=config.epochs,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[stop, *([RunProgress()] if team.is_first else []), StopAtNaN(), save],
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-    )
-    _fit(trainer, module, checkpoint, folder, team, stop)
+        stop, save = StopOnCtrlC(), EvaluateAndSave(folder, dataset, config.evaluation.every, team)
+        trainer = L.Trainer(
+            accelerator=device.type,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy=_strategy(team),
+            precision=precision,
+            max_epochs=config.epochs,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            callbacks=[stop, *([RunProgress()] if team.is_first else []), StopAtNaN(), save],
+            default_root_dir=folder,
+            plugins=[AtomicCheckpointIO(), *_environment(team)],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+            log_every_n_steps=10,
+            use_distributed_sampler=False,
+        )
+        _fit(trainer, module, checkpoint, folder, team, stop)
 
-    # A run that had ended already trains nothing.
-    evaluation = save.latest if save.evaluated else evaluate_run(module.to(device), dataset)
-    if not team.is_first:
-        return None
-    seconds = time.monotonic() - started
-    metrics = {
-        **evaluation.to_dict(),
-        "parameters": parameters,
-        "epochs": config.epochs,
-        "seconds": round(seconds, 1),
-        "history": save.history,
-    }
-    write_json(folder / "metrics.json", metrics)
-    say(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
-    return metrics
+        # A run that had ended already trains nothing.
+        evaluation = save.latest if save.evaluated else evaluate_run(module.to(device), dataset)
+        if not team.is_first:
+            return None
+        seconds = time.monotonic() - started
+        metrics = {
+            **evaluation.to_dict(),
+            "parameters": parameters,
+            "epochs": config.epochs,
+            "seconds": round(seconds, 1),
+            "history": save.history,
+        }
+        write_json(folder / "metrics.json", metrics)
+        say(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
+        return metrics
 
 
 def _train_in_processes(config: TrainConfig) -> dict[str, Any]:
@@ -169,6 +174,15 @@ def _strategy(team: Team):
     # A 1x1 convolution's weight has the same memory under several strides, and the gradient may come with others.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DDPStrategy(cluster_environment=TorchElasticEnvironment(), gradient_as_bucket_view=True)
+
+
+def _environment(team: Team) -> list:
+    """Keeps a single process to itself. In a job of Slurm, Lightning would take its size for a number of processes."""
+    if team.processes > 1:
+        return []  # the strategy has one
+    from lightning.fabric.plugins.environments import LightningEnvironment
+
+    return [LightningEnvironment()]
 
 
 def _print_at_once(text: str, end: str = "\n") -> None:
@@ -264,13 +278,10 @@ def _differences(saved: dict[str, Any], given: dict[str, Any], prefix: str = "")
 
 def _last_checkpoint(folder: Path, module, say: Callable[[str], None]) -> str | None:
     from strf_cuda.checkpoints import read_checkpoint
-    from strf_cuda.files import remove_unfinished
 
     config, path = module.config, folder / "last.ckpt"
     if not config.resume:
         return None
-    for name in ("last.ckpt", "best.ckpt"):
-        remove_unfinished(folder / name)
     if not path.exists():
         say("note: the run was stopped before its first checkpoint, so it starts from the beginning")
         return None

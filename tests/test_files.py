@@ -1,14 +1,20 @@
 """Files are whole or absent, and what keeps them from being written is told in one sentence."""
 
 import errno
+import fcntl
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from strf_cuda.errors import InputError
-from strf_cuda.files import remove_unfinished, replacing, writable_folder, write_json
+from strf_cuda.files import claimed, remove_unfinished, replacing, writable_folder, write_json
 
 
 def names(folder):
@@ -76,6 +82,69 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path / "last.ckpt")
     assert names(tmp_path) == [".best-x1y2.ckpt", ".last-x.json", "last-x.ckpt", "last.ckpt"]
+
+
+HOLDER = """
+import sys, time
+from strf_cuda.files import claimed
+with claimed(sys.argv[1]):
+    print("claimed", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that has claimed the folder "run"."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_that_another_process_works_in_is_refused_until_that_has_ended_however_it_ended(tmp_path, holder):
+    sentence = (
+        rf"^process {holder.pid} on .* works in {tmp_path}/run now: wait until it has ended, or end it; two would"
+    )
+    with pytest.raises(InputError, match=sentence), claimed(tmp_path / "run"):
+        pass
+    assert names(tmp_path / "run") == [".lock"]
+    holder.kill()
+    holder.wait()
+    with claimed(tmp_path / "run"):
+        assert names(tmp_path / "run") == [".lock"]
+    assert names(tmp_path / "run") == []
+
+
+def test_a_forked_process_does_not_hold_the_folder(tmp_path):
+    """A worker may live a few seconds longer than the run that was killed."""
+    code = HOLDER.replace("    time.sleep", "    os.fork()\n    time.sleep").replace("import sys", "import os, sys")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout.readline() == "claimed\n"
+        while not (children := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert Path(f"/proc/{children[0]}").exists()
+        with claimed(tmp_path):
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_a_file_system_without_locks_is_used_without_one(tmp_path, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    with claimed(tmp_path / "run"), claimed(tmp_path / "other"):
+        pass
 
 
 def test_json_is_readable_and_holds_no_nan(tmp_path):

@@ -375,6 +375,29 @@ def test_other_errors_keep_their_traceback_and_name_the_finished_epochs(options,
     assert [note.lower() for note in error.value.__notes__] == [advice(folder).lower()]
 
 
+def test_two_runs_never_write_one_folder(options, folder, capsys):
+    code = "import sys; from strf_cuda.files import claimed\nwith claimed(sys.argv[1]): print('claimed'); input()"
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "claimed\n"
+        (folder / ".last-ab12.ckpt").write_bytes(b"the other one is writing it")
+        assert command(*options) == 2
+        assert capsys.readouterr().err.startswith(f"error: process {other.pid} on ")
+        assert names(folder) == [".last-ab12.ckpt", ".lock"]
+        other.communicate("\n")
+    assert command(*options, "--epochs=1") == 0
+
+
+def test_a_job_of_slurm_trains_by_the_given_options_alone(options, folder, monkeypatch, tmp_path):
+    """Its number of tasks is none of processes, and checkpoints that Lightning's own requeueing left are not read."""
+    for name, value in {"NTASKS": 4, "NTASKS_PER_NODE": 4, "JOB_ID": 17, "JOB_NAME": "train", "PROCID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of something else")
+    assert command(*options, "--epochs=1") == 0 and names(folder) == RUN_FILES
+
+
 def test_resuming_removes_what_a_killed_write_left(options, folder):
     assert command(*options, "--epochs=1") == 0
     (folder / ".last-ab12.ckpt").write_bytes(b"half")
