@@ -20,7 +20,7 @@ from strf_cuda.devices import autocast_type
 from strf_cuda.distributed import take_buffers_of_first
 from strf_cuda.engine import Training
 from strf_cuda.evaluation import Evaluation, evaluate
-from strf_cuda.faults import faults_told
+from strf_cuda.faults import evaluation_needs, faults_told
 from strf_cuda.processes import Team
 
 
@@ -184,8 +184,7 @@ def evaluate_run(module: Training, dataset: TrackletDataset) -> Evaluation | Non
     config = module.config
     take_buffers_of_first(module)
     module.evaluated.eval()
-    doing = f"the evaluation, with batches of {config.evaluation.batch} clips"
-    with faults_told(doing, "a smaller --evaluation.batch needs less, also in a continued run"):
+    with faults_told(*evaluation_needs(config.evaluation, during_training=True)):
         evaluation = evaluate(
             module.evaluated,
             dataset,

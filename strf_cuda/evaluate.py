@@ -39,7 +39,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     from strf_cuda.data import open_dataset
     from strf_cuda.devices import autocast_type, keep_freed_memory, resolve_device
     from strf_cuda.evaluation import evaluate
-    from strf_cuda.faults import faults_told
+    from strf_cuda.faults import evaluation_needs, faults_told
     from strf_cuda.files import writable_folder, write_json
     from strf_cuda.pictures import draw_rankings
 
@@ -59,7 +59,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     )
     autocast = autocast_type(config.precision, config.device)
     folder = writable_folder(Path(config.out).expanduser() if config.out else checkpoint.parent / "evaluation")
-    with faults_told(f"the evaluation, with batches of {protocol.batch} clips", "a smaller --batch needs less"):
+    with faults_told(*evaluation_needs(protocol, during_training=False)):
         evaluation = evaluate(model.to(device), dataset, data, protocol, autocast=autocast)
     print(f"\n{evaluation.table()}\n")
 

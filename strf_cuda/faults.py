@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from strf_cuda.config import TrainConfig
+from strf_cuda.config import ProtocolConfig, TrainConfig
 from strf_cuda.engine import Training
 from strf_cuda.errors import InputError
 
@@ -56,6 +56,15 @@ def faults_told(doing: str, remedy: str) -> Iterator[None]:
         if fault is None:
             raise
         raise fault from None  # the traceback would hold the tensors
+
+
+def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tuple[str, str]:
+    """What `faults_told` is to say of an evaluation."""
+    prefix, resumable = ("evaluation.", ", also in a continued run") if during_training else ("", "")
+    if protocol.frames == "all":
+        cut = f"into clips of fewer frames, --{prefix}frames=32 for example, or a larger --{prefix}stride"
+        return "the evaluation, with clips of whole tracklets", f"tracklets cut {cut}, need less"
+    return f"the evaluation, with batches of {protocol.batch} clips", f"a smaller --{prefix}batch needs less{resumable}"
 
 
 def machine_fault(error: BaseException, doing: str, remedy: str) -> InputError | None:

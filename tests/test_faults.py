@@ -175,3 +175,6 @@ def test_an_evaluation_without_memory_names_its_own_batch(fails, folder, monkeyp
     capsys.readouterr()
     with pytest.raises(faults.InputError, match=r"with batches of 4 clips: .*; a smaller --batch needs less$"):
         evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--device=cpu"])
+    remedy = "tracklets cut into clips of fewer frames, --frames=32 for example, or a larger --stride, need less"
+    with pytest.raises(faults.InputError, match=f"with clips of whole tracklets: .*; {remedy}$"):
+        evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--device=cpu", "--frames=all"])
