@@ -177,7 +177,7 @@ def _strategy(team: Team):
 
 
 def _environment(team: Team) -> list:
-    """Keeps a single process to itself. In a job of Slurm, Lightning would take its size for a number of processes."""
+    """Keeps a process to itself: in a job of Slurm, Lightning would save and requeue by rules of its own on SIGUSR1."""
     if team.processes > 1:
         return []  # the strategy has one
     from lightning.fabric.plugins.environments import LightningEnvironment

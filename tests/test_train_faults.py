@@ -390,12 +390,15 @@ def test_two_runs_never_write_one_folder(options, folder, capsys):
 
 
 def test_a_job_of_slurm_trains_by_the_given_options_alone(options, folder, monkeypatch, tmp_path):
-    """Its number of tasks is none of processes, and checkpoints that Lightning's own requeueing left are not read."""
+    """Lightning neither requeues it nor reads, in place of a new run, the checkpoint that requeueing left."""
     for name, value in {"NTASKS": 4, "NTASKS_PER_NODE": 4, "JOB_ID": 17, "JOB_NAME": "train", "PROCID": 0}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of something else")
+    before, during = signal.getsignal(signal.SIGUSR1), []
+    interrupt_at(monkeypatch, 2, lambda: during.append(signal.getsignal(signal.SIGUSR1)))
     assert command(*options, "--epochs=1") == 0 and names(folder) == RUN_FILES
+    assert during == [before]
 
 
 def test_resuming_removes_what_a_killed_write_left(options, folder):
