@@ -1,8 +1,12 @@
-"""What a command shows beside its own output: none of Lightning's advice, and a warning as one line."""
+"""What a command shows beside its own output: none of Lightning's advice, a warning as one line, no end of a pipe."""
 
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -24,3 +28,41 @@ def show_warnings_in_one_line() -> None:
         tqdm.write(f"warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Lets a run outlive what shows it: after a terminal or a pipe has closed, output to it is dropped."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_LastingStream, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _LastingStream:
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Also what is buffered, which the interpreter would write at its end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

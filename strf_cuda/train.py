@@ -22,6 +22,7 @@ from strf_cuda.cli import from_dict, load_config, read_yaml, run, to_dict
 from strf_cuda.config import PRESETS, TrainConfig, check_training
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, is_lost_connection, joined, launched, start
+from strf_cuda.quiet import lasting_output, show_warnings_in_one_line
 
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
@@ -32,14 +33,12 @@ CHANGEABLE = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    with joined() as team:
+    with lasting_output(), joined() as team:
         config = load_config(TrainConfig, argv, prog=PROG, presets=PRESETS)
         if config.resume:
             config = _continued(config.out, argv)
         if launched():
             config.devices, config.nodes = team.local_processes, team.machines
-
-        from strf_cuda.quiet import show_warnings_in_one_line
 
         show_warnings_in_one_line()
         train(config, team)
@@ -285,7 +284,14 @@ def _last_checkpoint(folder: Path, module, say: Callable[[str], None]) -> str | 
     if not path.exists():
         say("note: the run was stopped before its first checkpoint, so it starts from the beginning")
         return None
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError as error:
+        if not (folder / "best.ckpt").exists():
+            raise
+        raise InputError(
+            f"{error}. A copy of best.ckpt in its place continues the run from the epoch after that, to the same end"
+        ) from None
     module.on_load_checkpoint(checkpoint)
     finished = checkpoint["epoch"] + 1
     if finished > config.epochs:

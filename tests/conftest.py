@@ -142,3 +142,13 @@ def fails(options, folder, capsys):
         return sentence.removeprefix("error: ")
 
     return fails
+
+
+@pytest.fixture
+def whole_run(tiny_walkers, tiny_run, tmp_path):
+    """The weights at the end of the run that `options` describe, without any fault."""
+    from running import command
+    from strf_cuda.checkpoints import read_checkpoint
+
+    assert command(*tiny_run, f"--data.root={tiny_walkers}", f"--out={tmp_path}/whole") == 0
+    return read_checkpoint(tmp_path / "whole" / "last.ckpt")["state_dict"]

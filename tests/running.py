@@ -2,7 +2,10 @@
 
 import os
 
+import torch
+
 from strf_cuda import train
+from strf_cuda.checkpoints import read_checkpoint
 from strf_cuda.cli import run
 
 RUN_FILES = ["best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "tensorboard"]
@@ -15,3 +18,9 @@ def command(*argv):
 
 def names(folder):
     return sorted(os.listdir(folder))
+
+
+def same_weights(folder, expected):
+    """Whether the last checkpoint of a run holds these weights, to the bit."""
+    state = read_checkpoint(folder / "last.ckpt")["state_dict"]
+    return list(state) == list(expected) and all(torch.equal(state[name], expected[name]) for name in state)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from running import RUN_FILES, command, names
+from running import RUN_FILES, command, names, same_weights
 from strf_cuda import callbacks, engine, files
 from strf_cuda.callbacks import EvaluateAndSave
 from strf_cuda.checkpoints import read_checkpoint
@@ -135,18 +135,6 @@ def test_a_data_set_that_disappears_during_training_is_named(
 
 
 # Processes that read frames
-
-
-@pytest.fixture
-def whole_run(tiny_walkers, tiny_run, tmp_path):
-    """The weights of the same run without any fault."""
-    assert command(*tiny_run, f"--data.root={tiny_walkers}", f"--out={tmp_path}/whole") == 0
-    return read_checkpoint(tmp_path / "whole" / "last.ckpt")["state_dict"]
-
-
-def same_weights(folder, expected):
-    state = read_checkpoint(folder / "last.ckpt")["state_dict"]
-    return list(state) == list(expected) and all(torch.equal(state[name], expected[name]) for name in state)
 
 
 def test_a_worker_killed_by_the_system_ends_the_run_in_one_sentence(fails, folder, monkeypatch, whole_run):
@@ -373,6 +361,37 @@ def test_other_errors_keep_their_traceback_and_name_the_finished_epochs(options,
     with pytest.raises(ZeroDivisionError) as error:
         command(*options)
     assert [note.lower() for note in error.value.__notes__] == [advice(folder).lower()]
+
+
+def closed_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def closed_terminal():
+    controller, terminal = os.openpty()
+    os.close(controller)
+    return terminal
+
+
+@pytest.mark.parametrize("closed", [closed_pipe, closed_terminal])
+def test_a_run_outlives_the_terminal_or_pipe_that_showed_it(options, folder, monkeypatch, closed):
+    with open(closed(), "w") as out, open(closed(), "w") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        assert command(*options, "--epochs=1") == 0
+        assert (sys.stdout, sys.stderr) == (out, err)
+    assert names(folder) == RUN_FILES
+
+
+def test_a_damaged_last_checkpoint_is_replaced_by_the_best_one(options, folder, whole_run, capsys):
+    assert command(*options, "--epochs=1") == 0
+    os.truncate(folder / "last.ckpt", 1000)
+    assert command("--resume", f"--out={folder}", "--epochs=3") == 2
+    assert "A copy of best.ckpt in its place continues the run" in capsys.readouterr().err
+    shutil.copy(folder / "best.ckpt", folder / "last.ckpt")
+    assert command("--resume", f"--out={folder}", "--epochs=3") == 0 and same_weights(folder, whole_run)
 
 
 def test_two_runs_never_write_one_folder(options, folder, capsys):
