@@ -116,6 +116,9 @@ def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig,
             average_precision=config.average_precision,
         ),
     )
+    for name in ("rerank_k1", "rerank_k2", "rerank_lambda"):
+        if getattr(config, name) is not None and not protocol.rerank:
+            raise InputError(f"{name} is {getattr(config, name)}, but there is no re-ranking without --rerank")
     return data, protocol
 
 

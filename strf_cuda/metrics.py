@@ -14,6 +14,7 @@ import numpy as np
 
 from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.ordering import ranks_of, smallest
 
 AVERAGE_PRECISIONS = ("standard", "trapezoid")
 REPORTED_RANKS = (1, 5, 10, 20)
@@ -133,7 +134,7 @@ def evaluate_ranking(
     penalty = np.full(table.queries, np.nan)
     first_rank = np.zeros(table.queries, dtype=np.int64)
     for start, distances, matches, kept in table.chunks():
-        query, rank = _match_ranks(distances, matches, kept)
+        query, rank = ranks_of(distances, matches, kept)
         total = np.bincount(query, minlength=len(distances))
         first = np.cumsum(total) - total
         found = np.arange(1, len(query) + 1) - first[query]  # matches up to and including this one
@@ -323,70 +324,6 @@ class _Table:
             same_camera = self.query_cameras[rows, None] == self.gallery_cameras
             kept = ~(same_person & same_camera) & (self.gallery_ids != JUNK_PERSON)
             yield rows.start, self.distances[rows], same_person & kept, kept
-
-
-def smallest(values: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k smallest values of each row, in order, equal ones by column; fewer where fewer are `among`.
-
-    Args:
-        values: [rows, columns], without NaN.
-        among: bool [rows, columns], those that count; all without it.
-
-    Returns:
-        Row, column and place within the row (from 0) of each, by row and place.
-    """
-    counting = values if among is None else np.where(among, values, np.inf)
-    last = min(k, values.shape[1]) - 1
-    near = counting <= np.partition(counting, last, axis=1)[:, last, None]
-    if among is not None:
-        near &= among
-    row, column = np.nonzero(near)  # k in a row, and more where some are equal
-    order = np.lexsort((column, values[row, column], row))
-    row, column = row[order], column[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
-    first = place < k
-    return row[first], column[first], place[first]
-
-
-def _match_ranks(distances: np.ndarray, matches: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Query and rank (from 1) of every match, by query and rank, for some queries.
-
-    A rank is the number of smaller distances plus one, and to sort distances takes a fifth of the time of finding
-    A rank is the number of smaller distances plus one. For that it is enough to sort distances, which takes a tenth of
-    the time of finding their order; only the queries that have a match as near as something else need that.
-    """
-    query, position = np.nonzero(matches)
-    values = np.where(kept, distances, np.inf)
-    values.sort(axis=1)
-    own = distances[query, position]
-    smaller, not_larger = np.empty((2, len(query)), np.int64)
-    ends = np.cumsum(np.bincount(query, minlength=len(distances)))
-    for row, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        smaller[start:end] = np.searchsorted(values[row], own[start:end])
-        not_larger[start:end] = np.searchsorted(values[row], own[start:end], side="right")
-    rank = smaller + 1
-    tied = np.unique(query[not_larger > rank])
-    if len(tied):
-        order = _stable_order(distances[tied])
-        ranks = np.cumsum(np.take_along_axis(kept[tied], order, axis=1), axis=1)
-        rank[np.isin(query, tied)] = ranks[np.nonzero(np.take_along_axis(matches[tied], order, axis=1))]
-    order = np.lexsort((rank, query))
-    return query[order], rank[order]
-
-
-def _stable_order(distances: np.ndarray) -> np.ndarray:
-    """Each row's indices by ascending distance, equal ones in index order.
-
-    Two vectorised sorts that are not stable, six times faster than NumPy's stable one: the second orders
-    (number of the run of equal distances, index) packed into one integer.
-    """
-    order = np.argsort(distances, axis=1)
-    values = np.take_along_axis(distances, order, axis=1)
-    width = distances.shape[1]
-    order[:, 1:] += width * np.cumsum(values[:, 1:] != values[:, :-1], axis=1)
-    order.sort(axis=1)
-    order %= width
-    return order
 
 
 def _labels(name: str, values: Sequence[int], count: int, what: str) -> np.ndarray:

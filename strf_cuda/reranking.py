@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from strf_cuda.errors import InputError
-from strf_cuda.metrics import smallest
+from strf_cuda.ordering import smallest
 
 CELLS_PER_BLOCK = 1 << 24  # similarities held at once, of some rows: 64 MB
 

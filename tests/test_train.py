@@ -118,10 +118,13 @@ def test_best_ckpt_gives_the_mAP_of_its_epoch(finished, tiny_walkers):
 
 
 def test_with_an_average_of_the_weights_that_is_what_is_evaluated_and_loaded(options, folder, tiny_walkers):
-    assert command(*options, "--optimizer.ema=0.9", "--epochs=2") == 0
+    protocol = ["--evaluation.flip", "--evaluation.frames=all", "--evaluation.rerank", "--evaluation.rerank_k1=5"]
+    assert command(*options, "--optimizer.ema=0.9", "--epochs=2", *protocol) == 0
     model, config = load_model(folder / "last.ckpt")
     again = evaluate(model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
-    assert again.overall.mAP == pytest.approx(strict_json(folder / "metrics.json")["mAP"], abs=1e-9)
+    metrics = strict_json(folder / "metrics.json")
+    assert again.overall.mAP == pytest.approx(metrics["mAP"], abs=1e-9)
+    assert metrics["reranked"] == {"k1": 5, "k2": 6, "lambda": 0.3}
     trained = read_checkpoint(folder / "last.ckpt")["state_dict"]["model.conv1.weight"]
     assert not torch.equal(model.conv1.weight, trained)
 
