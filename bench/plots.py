@@ -99,6 +99,27 @@ def plot_training_step(models: dict[str, dict], out: Path) -> None:
     save(figure, out)
 
 
+def plot_data(entries: Sequence[dict], out: Path, cores: int) -> None:
+    """Frames a second against the number of worker processes, one panel for each set of frames."""
+    figure, axes = _pyplot().subplots(
+        1, len(entries), figsize=(5.5 * len(entries), 4), squeeze=False, layout="constrained"
+    )
+    for axis, entry in zip(axes[0], entries, strict=True):
+        counts = [int(workers) for workers in entry["loaders"]]
+        floor = [min(max(workers, 1), cores) * entry["floor"]["frames_per_s_a_core"] for workers in counts]
+        places = range(len(counts))
+        axis.plot(places, floor, color="black", linestyle=":", label="floor: read and decode")
+        for name, style in line_styles(list(entry["loaders"][str(counts[0])])).items():
+            found = [entry["loaders"][str(workers)][name]["frames_per_s"]["median"] for workers in counts]
+            axis.plot(places, found, marker="o", markersize=3.5, label=name, **style)
+        axis.set(ylim=(0, None), xlabel="worker processes", ylabel="frames a second", title=entry["frames"])
+        axis.set_xticks(places, [str(workers) for workers in counts])
+        axis.grid(True, alpha=0.3)
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=9, ncols=3, loc="outside lower center")
+    save(figure, out)
+
+
 def save(figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130, bbox_inches="tight")

@@ -54,7 +54,7 @@ def load_config(
     prog: str,
     presets: Mapping[str, Path] | None = None,
     defaults: Mapping[str, Any] | None = None,
-    positional: str | None = None,
+    positional: Sequence[str] = (),
 ) -> Config:
     """Reads a dataclass from the command line and `--config FILE` (YAML), later ones overriding earlier ones.
 
@@ -66,15 +66,15 @@ def load_config(
         presets: YAML files by name. The one that `preset` names supplies the defaults, so `config_class` must have a
             `preset` field.
         defaults: a tree as `to_dict` gives it, in place of presets and of the dataclass's own defaults.
-        positional: the field that a word which belongs to no option stands for.
+        positional: the fields that words which belong to no option stand for, in this order.
 
     Raises:
         InputError: an unknown option or key, a value of the wrong type, or an unreadable file.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     fields = _flat_fields(config_class)
-    if positional is not None:
-        argv = _name_lone_word(argv, fields, positional)
+    if positional:
+        argv = _name_lone_words(argv, fields, positional)
     files = _config_files(argv)
     _check_options(argv, fields)
     argv = _spell_out_flags(argv, fields)
@@ -170,10 +170,10 @@ def _check_options(argv: Sequence[str], fields: Mapping[str, _Field]) -> None:
             raise InputError(f"unknown option --{name}{nearest(name, known)}")
 
 
-def _name_lone_word(argv: Sequence[str], fields: Mapping[str, _Field], name: str) -> list[str]:
+def _name_lone_words(argv: Sequence[str], fields: Mapping[str, _Field], names: Sequence[str]) -> list[str]:
     """`--decode ROOT` means `--decode --root=ROOT`: a flag takes the next word only where that is true or false."""
     words = []
-    taken = False
+    free = list(names)
     for position, word in enumerate(argv):
         before = argv[position - 1] if position else ""
         flag = before[2:] in fields and fields[before[2:]].type is bool
@@ -181,10 +181,9 @@ def _name_lone_word(argv: Sequence[str], fields: Mapping[str, _Field], name: str
         if word.startswith("-") or of_option:
             words.append(word)
             continue
-        if taken:
-            raise InputError(f"{word!r} belongs to no option: give one {name}")
-        taken = True
-        words.append(f"--{name}={word}")
+        if not free:
+            raise InputError(f"{word!r} belongs to no option: give one {' and one '.join(names)}")
+        words.append(f"--{free.pop(0)}={word}")
     return words
 
 

@@ -1,25 +1,33 @@
-"""`python -m strf_cuda.pack ROOT OUT`: packs a data set into few large files, where opening many small ones is slow.
+"""`python -m strf_cuda.pack ROOT OUT`: packs a data set into few large files, where opening many small ones is slow."""
 
-    python -m strf_cuda.pack ROOT OUT --name mars      packs; stopped and given again, it goes on where it was
-    python -m strf_cuda.pack --verify OUT              compares every shard with its SHA-256
-
-Train and evaluate on the copy with --data.name packed --data.root OUT.
-"""
-
-import argparse
 from collections.abc import Sequence
-from typing import NoReturn, get_args
+from dataclasses import dataclass
 
-from strf_cuda.cli import run
+from strf_cuda.cli import load_config, run
 from strf_cuda.config import DataName
 from strf_cuda.errors import InputError
 
-NAMES = [name for name in get_args(DataName) if name != "packed"]
+PROG = "python -m strf_cuda.pack"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see python -m strf_cuda.pack --help")
+@dataclass(frozen=True)
+class PackConfig:
+    """Packs a data set into few large files; given again after it was stopped, it goes on where it was.
+
+    Root and out may be given without their names: python -m strf_cuda.pack ROOT OUT. Train and evaluate on the copy
+    with --data.name packed --data.root OUT.
+
+    Args:
+        root: folder or CSV file of the data set
+        out: folder for the packed copy, new, empty or begun
+        name: which reader opens root; null tells that from the layout
+        verify: a packed copy to compare with its checksums, instead of packing
+    """
+
+    root: str | None = None
+    out: str | None = None
+    name: DataName | None = None
+    verify: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,27 +36,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: options that cannot be used, a fault of the data set or of the packed copy.
     """
-    parser = _Parser(
-        prog="python -m strf_cuda.pack",
-        description=__doc__.split("\n", 1)[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("root", nargs="?", metavar="ROOT", help="the data set's folder or CSV file")
-    parser.add_argument("out", nargs="?", metavar="OUT", help="folder for the packed copy, new or begun")
-    parser.add_argument("--name", choices=NAMES, help="what ROOT is")
-    parser.add_argument("--verify", metavar="OUT", help="check a packed copy instead")
-    options = parser.parse_args(argv)
-    if options.verify is not None:
-        if options.root is not None or options.name is not None:
-            parser.error("--verify takes the packed copy alone")
-        _verify(options.verify)
-    elif options.out is None:
-        parser.error("both ROOT, the data set, and OUT, the folder for the packed copy, are needed")
-    else:
-        _pack(options.root, options.out, options.name)
+    config = load_config(PackConfig, argv, prog=PROG, positional=["root", "out"])
+    if config.verify is not None:
+        if (config.root, config.out, config.name) != (None, None, None):
+            raise InputError("--verify takes a packed copy, and neither root, out nor name")
+        _verify(config.verify)
+        return
+    if config.root is None or config.out is None:
+        raise InputError(f"both a data set and a folder for its copy are needed: {PROG} ROOT OUT")
+
+    from strf_cuda.data.layouts import recognise
+
+    name = config.name or recognise(config.root)
+    if name == "packed":
+        raise InputError(f"{config.root} is a packed copy already: give the data set that it was made from")
+    _pack(config.root, config.out, name)
 
 
-def _pack(root: str, out: str, name: str | None) -> None:
+def _pack(root: str, out: str, name: str) -> None:
     from tqdm import tqdm
 
     from strf_cuda.data.packing import make_plan, pack
@@ -58,7 +63,11 @@ def _pack(root: str, out: str, name: str | None) -> None:
     plan = make_plan(datasets, root)
     size = int(plan.arrays["frame_length"].sum())
     splits = f", {len(datasets)} splits" if len(datasets) > 1 else ""
-    print(f"{datasets[0].name}{splits}: {_amount(len(plan.paths), size)}, shards: {len(plan.shards) - 1}", flush=True)
+    print(
+        f"{datasets[0].name} in {root}, read as {name}{splits}: {_amount(len(plan.paths), size)}, "
+        f"shards: {len(plan.shards) - 1}",
+        flush=True,
+    )
     with tqdm(total=size, desc="packing", unit="B", unit_scale=True, disable=None, leave=False) as bar:
         anything = pack(plan, out, bar.update)
     if not anything:

@@ -19,11 +19,18 @@ from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig, check_trainin
 from strf_cuda.data.__main__ import DataCommandConfig
 from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
+from strf_cuda.pack import PackConfig
 from strf_cuda.synthesize import SynthesizeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
-CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "synthesize": SynthesizeConfig, "data": DataCommandConfig}
+CONFIGS = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "synthesize": SynthesizeConfig,
+    "data": DataCommandConfig,
+    "pack": PackConfig,
+}
 
 
 def found(pattern, flags=re.MULTILINE):
@@ -73,7 +80,7 @@ def test_commands_can_be_typed_as_printed(command, options):
 
 def read_options(command, words):
     presets = PRESETS if command == "train" else None
-    positional = "root" if command == "data" else None
+    positional = {"data": ["root"], "pack": ["root", "out"]}.get(command, [])
     return load_config(CONFIGS[command], words, prog=command, presets=presets, positional=positional)
 
 

@@ -361,8 +361,11 @@ def test_training_and_evaluation_give_the_same_bits(tiny_walkers, tiny_run, tmp_
 
 def test_the_command_packs_says_what_it_does_and_verifies(mars, tmp_path, capsys):
     out = tmp_path / "packed"
-    for line in ("MARS: 33 frames, 0.0 MB, shards: 1\nread it with", f"{out} is complete already"):
-        assert run(lambda: pack.main([str(mars), str(out), "--name", "mars"])) == 0
+    for line in (
+        f"MARS in {mars}, read as mars: 33 frames, 0.0 MB, shards: 1\nread it with",
+        f"{out} is complete already",
+    ):
+        assert run(lambda: pack.main([str(mars), str(out)])) == 0
         assert line in capsys.readouterr().out
     assert run(lambda: pack.main(["--verify", str(out)])) == 0
     assert "is sound: 33 frames, 0.1 MB, shards: 1\n" in capsys.readouterr().out
@@ -374,15 +377,20 @@ def test_the_command_packs_says_what_it_does_and_verifies(mars, tmp_path, capsys
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["here"], "both ROOT, the data set, and OUT, the folder for the packed copy, are needed"),
-        (["here", "there", "--name", "packed"], "invalid choice: 'packed'"),
-        (["here", "--verify", "there"], "--verify takes the packed copy alone"),
+        (["here"], "both a data set and a folder for its copy are needed: python -m strf_cuda.pack ROOT OUT"),
+        (["here", "there", "everywhere"], "'everywhere' belongs to no option: give one root and one out"),
+        (["here", "there", "--nme=mars"], "unknown option --nme; did you mean name?"),
+        (["nowhere", "there"], "nowhere does not exist: give a data set's folder or table"),
+        (["packed", "there"], "packed is a packed copy already: give the data set that it was made from"),
+        (["here", "--verify", "there"], "--verify takes a packed copy, and neither root, out nor name"),
         (["nowhere", "there", "--name", "mars"], "the MARS folder nowhere does not exist"),
         (["--verify", "nowhere"], "the packed folder nowhere does not exist"),
     ],
 )
 def test_the_command_refuses_in_one_sentence(words, sentence, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("packed").mkdir()
+    Path("packed", packed.INDEX).touch()
     assert run(lambda: pack.main(words)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and sentence in line

@@ -36,7 +36,7 @@ class DataCommandConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config = load_config(DataCommandConfig, argv, prog=PROG, positional="root")
+    config = load_config(DataCommandConfig, argv, prog=PROG, positional=["root"])
     if config.workers < 0:
         raise InputError(f"workers is {config.workers}, but it must be 0 or more")
     if config.out is not None and Path(config.out).suffix.lower() != ".png":

@@ -105,8 +105,8 @@ class Archive:
         self.description: dict[str, Any] = json.loads(self.arrays["description"].tobytes())
         self._files: OrderedDict[int, int] = OrderedDict()
         weakref.finalize(self, _close, self._files)
-        for shard in self.description["shards"]:
-            path = self.root / shard["file"]
+        self._shards = [self.root / shard["file"] for shard in self.description["shards"]]
+        for path, shard in zip(self._shards, self.description["shards"], strict=True):
             size = path.stat().st_size if path.is_file() else None
             if size != shard["bytes"]:
                 state = "does not exist" if size is None else f"has {size:,} bytes instead of {shard['bytes']:,}"
@@ -125,24 +125,24 @@ class Archive:
         Raises:
             InputError: the shard cannot be read, or the checksum differs.
         """
-        shard, start, length = (int(self.arrays[f"frame_{part}"][number]) for part in ("shard", "offset", "length"))
-        path = self.root / self.description["shards"][shard]["file"]
+        arrays = self.arrays
+        shard = int(arrays["frame_shard"][number])
         try:
-            data = os.pread(self._descriptor(shard, path), length, start)
+            data = os.pread(self._descriptor(shard), arrays["frame_length"][number], arrays["frame_offset"][number])
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        if zlib.crc32(data) != self.arrays["frame_checksum"][number]:
+            raise InputError(f"{self._shards[shard]} cannot be read: {error.strerror}") from error
+        if zlib.crc32(data) != arrays["frame_checksum"][number]:
             raise InputError(
-                f"frame {self.frame_name(number)} in {path} is damaged (its checksum differs from the index's): copy "
-                "the shard again or pack the data set again"
+                f"frame {self.frame_name(number)} in {self._shards[shard]} is damaged (its checksum differs from the "
+                "index's): copy the shard again or pack the data set again"
             )
         return data
 
-    def _descriptor(self, shard: int, path: Path) -> int:
+    def _descriptor(self, shard: int) -> int:
         if shard not in self._files:
             while len(self._files) >= _OPEN_FILES:
                 os.close(self._files.popitem(last=False)[1])
-            self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._files[shard] = os.open(self._shards[shard], os.O_RDONLY | os.O_CLOEXEC)
         return self._files[shard]
 
 
