@@ -25,6 +25,7 @@ from scipy.io import savemat
 
 from bench.machine import REPOSITORY, write_result
 from strf_cuda.data.witnesses import SETTLED_NANOSECONDS
+from strf_cuda.markdown import aligned
 
 # What is timed in a process of its own: reading, reading and keeping the index, and opening from the index.
 KINDS = {
@@ -155,6 +156,24 @@ def system_calls(kind: str, root: Path, cache: Path) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def table(figures: dict) -> str:
+    """The figures as docs/data.md has them."""
+    rows = []
+    for kind, runs in figures["runs"].items():
+        warm = [run["seconds"] for name, run in runs.items() if name.startswith("warm")]
+        calls = figures["system_calls"] and sum(figures["system_calls"][kind].values())
+        rows.append(
+            [
+                kind,
+                f"{runs['cold']['seconds']:.2f} s" if "cold" in runs else "-",
+                f"{statistics.median(warm):.2f} s ({min(warm):.2f}-{max(warm):.2f})",
+                f"{max(run['peak_memory_mb'] for run in runs.values()):.0f} MB",
+                f"{calls:,}" if calls else "-",
+            ]
+        )
+    return aligned(["", "nothing in memory", "warm", "peak memory", "system calls on the tree"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cold", action="store_true", help="forget cached folders before the first runs (needs root)")
@@ -178,14 +197,7 @@ def main() -> None:
         shutil.rmtree(work)
     figures = {"runs": runs, "index_mb": kept / 1e6, "system_calls": calls}
     write_result("index", "opening 1,191,003 empty files with the official counts of MARS", ("numpy", "scipy"), figures)
-    for kind, named in runs.items():
-        first, *warm = (run["seconds"] for run in named.values())
-        total = f", {sum(calls[kind].values()):,} system calls on the tree" if calls else ""
-        memory = max(run["peak_memory_mb"] for run in named.values())
-        print(
-            f"{kind}: {next(iter(named))} {first:.2f} s, warm {statistics.median(warm):.2f} s "
-            f"({min(warm):.2f} to {max(warm):.2f}), peak {memory:.0f} MB{total}"
-        )
+    print(table(figures))
 
 
 if __name__ == "__main__":

@@ -232,6 +232,21 @@ def test_steady_and_unsteady_numbers_have_no_holes(numbers, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["0001C1T0001F009.jpg", "0001C1T0001F010.jpg"], [9, 10]),
+        (["9.jpg", "10.jpg", "11.jpg"], [9, 10, 11]),
+        (["f7_x120.jpg", "f8_x95.jpg"], [7, 8]),
+        (["0001_C6_F0001_X30012.jpg", "0001_C6_F0002_X30024.jpg"], [1, 2]),
+        (["left.jpg", "right.jpg"], []),
+        (["a1.jpg", "a.jpg"], []),
+    ],
+)
+def test_the_first_number_that_changes_is_the_frames(names, numbers):
+    assert problems.frame_numbers([name.encode() for name in names]) == numbers
+
+
+@pytest.mark.parametrize(
     ("numbers", "missing", "before"),
     [([1, 2, 5, 6, 7], 2, 5), ([12, 24, 36, 60, 72, 84, 120], 3, 60)],
 )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from bench import index
 from strf_cuda.cli import _flat_fields, load_config, to_dict
 from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig, check_training
 from strf_cuda.data.__main__ import DataCommandConfig
@@ -127,6 +129,18 @@ def test_parameter_counts_are_those_of_the_models():
         counts = {f"{count_parameters(kind, unit):,}" for kind, unit, _ in ROWS}
     missing = {count for count in counts if count not in PAGES["paper.md"]}
     assert missing == set()
+
+
+def test_the_times_of_opening_are_those_measured():
+    assert index.table(json.loads((ROOT / "bench/results/index.json").read_text())) in PAGES["data.md"]
+
+
+@pytest.mark.slow
+def test_the_description_of_the_walkers_is_what_the_command_prints(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "strf_cuda.data"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.replace(str(tmp_path), "/home/me/.cache") in PAGES["data.md"]
 
 
 @pytest.mark.parametrize(("words", "answer"), rows("training.md", "| given | answer |"))

@@ -10,6 +10,7 @@ from strf_cuda.config import DataName
 from strf_cuda.errors import InputError
 
 PROG = "python -m strf_cuda.data"
+FAULTS_OF_A_SAMPLE = 10
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ def _problems(dataset, name: str, frames, config: DataCommandConfig) -> list[str
         )
     if frames.faults:
         found.append(f"{len(frames.faults):,} of {frames.count:,} frames cannot be decoded:")
-        found += [f"  {fault}" for fault in frames.faults]
+        shown = frames.faults if config.decode else frames.faults[:FAULTS_OF_A_SAMPLE]
+        found += [f"  {fault}" for fault in shown]
+        if len(shown) < len(frames.faults):
+            found.append(f"  and {len(frames.faults) - len(shown):,} more")
     return found
 
 

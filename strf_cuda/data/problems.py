@@ -16,6 +16,7 @@ from strf_cuda.data.witnesses import list_folder
 LISTS = ("train", "query", "gallery")
 # A hole is told from frames taken at no steady pace: most neighbours must be equally far apart.
 STEADY = 0.5
+DIGITS = re.compile(rb"[0-9]+")
 # Of pictures that come more than once, those that mislead most first.
 KINDS = (
     "of two people at once",
@@ -41,16 +42,18 @@ def files_by_folder(dataset: TrackletDataset) -> dict[bytes, list[bytes]]:
     """The names of all frames by their folder; a tracklet that is a query and in the gallery counts once."""
     found = defaultdict(list)
     for tracklet in distinct(dataset):
-        for path in _encoded(tracklet.paths):
-            folder, _, file = path.rpartition(b"/")
-            found[folder].append(file)
+        base, names = _base_and_names(tracklet.paths)
+        for name in names:
+            inner, slash, file = name.rpartition(b"/")
+            found[os.path.join(base, inner) if slash else base].append(file)
     return found
 
 
-def _encoded(paths: Sequence[str]) -> list[bytes]:
+def _base_and_names(paths: Sequence[str]) -> tuple[bytes, list[bytes]]:
+    """A folder, and the frames' paths below it."""
     if isinstance(paths, FramePaths):
-        return [os.path.join(os.fsencode(paths.folder), name) for name in paths.names.tolist()]
-    return [os.fsencode(path) for path in paths]
+        return os.fsencode(paths.folder), paths.names.tolist()
+    return b"", [os.fsencode(path) for path in paths]
 
 
 def listed_twice(files: dict[bytes, list[bytes]]) -> list[str]:
@@ -75,11 +78,11 @@ def holes(dataset: TrackletDataset) -> list[str]:
     broken, missing, example = 0, 0, ""
     falling, where = 0, ""
     for tracklet in tracklets:
-        numbers = frame_numbers([os.path.basename(path) for path in _encoded(tracklet.paths)])
+        numbers = frame_numbers(_base_and_names(tracklet.paths)[1])
         steps = [after - before for before, after in pairwise(numbers)]
-        if not steps:
+        if not steps or 0 in steps:
             continue
-        if min(steps) <= 0:
+        if min(steps) < 0:
             falling += 1
             where = where or tracklet.paths[steps.index(min(steps)) + 1]
             continue
@@ -104,12 +107,10 @@ def holes(dataset: TrackletDataset) -> list[str]:
 
 
 def frame_numbers(names: Sequence[bytes]) -> list[int]:
-    """The last number in the names that is not the same in all of them; nothing where the names are not alike."""
-    numbers = [re.findall(rb"[0-9]+", name) for name in names]
-    if len(set(map(len, numbers))) != 1:
-        return []
-    changing = [column for column in zip(*numbers, strict=True) if len(set(column)) > 1]
-    return [int(number) for number in changing[-1]] if changing else []
+    """The first number in the names that is not the same in all of them; nothing where some name has none there."""
+    start = len(os.path.commonprefix(names).rstrip(b"0123456789"))  # noqa: RUF071, of characters, as is meant
+    matches = [DIGITS.match(name, start) for name in names]
+    return [int(match[0]) for match in matches] if all(matches) else []
 
 
 def left_over(files: dict[bytes, list[bytes]], *, beside: bool, meant: Sequence[str] = ()) -> list[str]:

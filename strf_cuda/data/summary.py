@@ -123,9 +123,9 @@ def frames(found: Frames, dataset: TrackletDataset) -> list[list[str]]:
     kinds = ", ".join(f"{kind} {mode} {times:,}" for (kind, mode), times in formats.most_common())
     distinct = {tracklet.paths: len(tracklet) for name in LISTS for tracklet in getattr(dataset, name)}
     total = sum(distinct.values())
-    size = f"{found.bytes / count / 1e3:,.1f} kB a frame"
-    size += f", about {_bytes(found.bytes / count * total)} in {total:,} frames" if total != count else ""
-    return [["frame sizes", sentence], ["frame files", f"{kinds}; {size}"]]
+    size = f"{_bytes(found.bytes / count * total)} in {total:,} frames"
+    size = size if total == count else f"about {size}"
+    return [["frame sizes", sentence], ["frame files", f"{kinds}; {found.bytes / count / 1e3:,.1f} kB a frame, {size}"]]
 
 
 def _bytes(count: float) -> str:
