@@ -112,16 +112,19 @@ def ablate(names: Sequence[str], config: AblateConfig, words: Sequence[str], giv
     plans = {
         name: plan(TABLES[name], base, seeds_of(config), splits_of(config), folder / "runs", given) for name in names
     }
-    everything = [row for rows in plans.values() for row in rows]
     people = len({tracklet.person_id for tracklet in dataset.train})
-    for row in everything:  # one that cannot be built is told before the others are trained
-        check_training(row.config)
-        with torch.device("meta"):
-            model_from_config(row.config.model, people)
+    for name, rows in plans.items():  # a row that cannot be built is told before the others are trained
+        for row in rows:
+            try:
+                check_training(row.config)
+                with torch.device("meta"):
+                    model_from_config(row.config.model, people)
+            except InputError as error:
+                raise InputError(f"row {row.row.name!r} of {name} cannot be trained: {error}") from None
     runs = distinct_runs(plans.values())
     print(
-        f"{', '.join(names)}: {len(everything)} rows, {len(runs)} runs, of which {sum(run.finished for run in runs)} "
-        f"are finished; results go to {folder}",
+        f"{', '.join(names)}: {sum(map(len, plans.values()))} rows, {len(runs)} runs, of which "
+        f"{sum(run.finished for run in runs)} are finished; results go to {folder}",
         flush=True,
     )
     ended = set()

@@ -152,3 +152,13 @@ def whole_run(tiny_walkers, tiny_run, tmp_path):
 
     assert command(*tiny_run, f"--data.root={tiny_walkers}", f"--out={tmp_path}/whole") == 0
     return read_checkpoint(tmp_path / "whole" / "last.ckpt")["state_dict"]
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Processes that commands start are those of stand_in.py, until the test ends."""
+    from standing_in import StandIn
+
+    found = StandIn(tmp_path)
+    monkeypatch.setattr("sys.executable", str(found.executable))
+    return found

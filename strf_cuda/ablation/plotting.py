@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from strf_cuda.ablation.reporting import COMPARED, PAPER_NAMES
+from strf_cuda.ablation.reporting import COMPARED, PAPER_NAMES, most_runs
 from strf_cuda.ablation.tables import paper_data
 
 COLOURS = {"mAP": "#0b3c8c", "rank-1": "#e08a1e"}
@@ -123,7 +123,7 @@ def _baseline_lines(panel: Axes, rows: Sequence[Mapping[str, Any]], mAP: Callabl
 
 
 def _title(content: Mapping[str, Any]) -> str:
-    most = max(len(row["runs"]) for row in content["rows"])
+    most = most_runs(content)
     return f"{content['data']}, {most} run{'s' if most > 1 else ''} a row"
 
 
@@ -135,7 +135,7 @@ def _legend(figure: Figure, content: Mapping[str, Any], more: str | None = None)
     ]
     chance = content["chance_mAP"]
     labels = [
-        "bars: standard deviation over runs",
+        *(["bars: standard deviation over runs"] if most_runs(content) > 1 else []),
         *(["dashed: the baseline's mAP"] if not content["by_parameters"] else []),
         *([f"a random ranking has mAP {100 * chance:.1f}"] if chance is not None else []),
         *([more] if more else []),

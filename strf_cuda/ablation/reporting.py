@@ -56,7 +56,7 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
 
 def caption(content: Mapping[str, Any]) -> str:
     """How the figures are to be read."""
-    most = max((len(row["runs"]) for row in content["rows"]), default=0)
+    most = most_runs(content)
     over = (
         f"mean ± standard deviation of {most} runs; differences are taken seed by seed" if most > 1 else "a single run"
     )
@@ -65,6 +65,11 @@ def caption(content: Mapping[str, Any]) -> str:
     queries = content["queries"]
     steps = "" if not queries else f" {queries[0]:,} queries: one of them is {100 / queries[0]:.2f} of rank-1."
     return f"Percent, {over}.{chance}{steps}"
+
+
+def most_runs(content: Mapping[str, Any]) -> int:
+    """Of a row; rows of which some failed have fewer."""
+    return max(len(row["runs"]) for row in content["rows"])
 
 
 def beyond_chance(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -81,8 +86,7 @@ def beyond_chance(rows: Sequence[Mapping[str, Any]]) -> str:
         if abs(row["difference"]["mAP"]["mean"]) > row["difference"]["mAP"]["half_width_95"]
     ]
     return (
-        f"Of {len(known)} differences in mAP, {len(clear) or 'none'} "
-        f"{'lies' if len(clear) < 2 else 'lie'} outside the 95% interval of the seeds (Student's t)"
+        f"Differences in mAP that lie outside the 95% interval of the seeds (Student's t): {len(clear)} of {len(known)}"
         f"{': ' + ', '.join(clear) if clear else ''}. One in twenty does by chance."
     )
 

@@ -1,11 +1,10 @@
 """Runs training and evaluation commands as processes of their own, one after the other or side by side.
 
 A run that is finished is left alone, a stopped one continues, a failed one is told and the others go on. Each run's
-output goes to a file FOLDER.log beside its folder. A process at work holds a lock on that file, so that two commands
-never train in the same folder, even where one of them was killed and its process lives on.
+output goes to a file FOLDER.log beside its folder. Training locks its folder, so that two commands never train in the
+same one, even where one of them was killed and its process lives on.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +30,10 @@ from strf_cuda.errors import InputError
 from strf_cuda.files import writable_folder
 
 # Options that do not decide a run's figures.
-MAY_DIFFER = ("out", "resume", "device", "data.root", "data.workers", "data.on_corrupt")
+MAY_DIFFER = (
+    "out", "resume", "device", "data.root", "data.workers", "data.on_corrupt", "model.recompute", "evaluation.every",
+    "evaluation.batch",
+)  # fmt: skip
 EPOCH_LINE = re.compile(r"epoch (\d+)/\d+: ")  # what strf_cuda.train prints after each epoch, into a file
 
 
@@ -158,11 +160,9 @@ class _Fleet:
         environment = self._environments.get()
         try:
             if not run.finished and not self._stopping:
-                with _locked_log(run.folder) as log:
-                    if log is None:
-                        self.failures[run.folder] = f"another process is at work in {run.folder}: wait for its end"
-                    else:
-                        self._steps(run, {**os.environ, **environment}, log)
+                writable_folder(run.folder.parent)
+                with Path(f"{run.folder}.log").open("a", encoding="utf-8") as log:
+                    self._steps(run, {**os.environ, **environment}, log)
         finally:
             self._environments.put(environment)
         if not self._stopping:
@@ -193,7 +193,6 @@ class _Fleet:
             text=True,
             errors="replace",
             env=environment,
-            pass_fds=[log.fileno()],
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
         )
         with self._lock:
@@ -272,19 +271,6 @@ def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)
-
-
-@contextmanager
-def _locked_log(folder: Path) -> Iterator[TextIO | None]:
-    """FOLDER.log to append to, locked while it is open here or in a child; None where another process has it."""
-    writable_folder(folder.parent)
-    with Path(f"{folder}.log").open("a", encoding="utf-8") as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield log
 
 
 @contextmanager
