@@ -217,7 +217,8 @@ def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, caps
 
 
 @pytest.mark.usefixtures("_default_sigint")
-def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--optimizer.ema=0.9"]], ids=["of the weights", "of their average"])
+def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch, more):
     plain = callbacks.evaluate_run
 
     def pressed(module, dataset):
@@ -226,7 +227,7 @@ def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch):
         return plain(module, dataset)
 
     monkeypatch.setattr(callbacks, "evaluate_run", pressed)
-    assert command(*options) == 130
+    assert command(*options, *more) == 130
     assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
 
 
