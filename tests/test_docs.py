@@ -16,8 +16,10 @@ import torch
 import yaml
 
 from bench import index
+from strf_cuda.ablate import AblateConfig
+from strf_cuda.ablation.rows import TABLES
 from strf_cuda.cli import _flat_fields, load_config, to_dict
-from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig, check_training
+from strf_cuda.config import PRESETS, EvaluateConfig, RepeatConfig, TrainConfig, check_training
 from strf_cuda.data.__main__ import DataCommandConfig
 from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
@@ -32,6 +34,8 @@ CONFIGS = {
     "synthesize": SynthesizeConfig,
     "data": DataCommandConfig,
     "pack": PackConfig,
+    "repeat": RepeatConfig,
+    "ablate": AblateConfig,
 }
 
 
@@ -81,6 +85,8 @@ def test_commands_can_be_typed_as_printed(command, options):
 
 
 def read_options(command, words):
+    if command in ("ablate", "repeat"):
+        return importlib.import_module(f"strf_cuda.{command}").read_options(words)
     presets = PRESETS if command == "train" else None
     positional = {"data": ["root"], "pack": ["root", "out"]}.get(command, [])
     return load_config(CONFIGS[command], words, prog=command, presets=presets, positional=positional)
@@ -148,3 +154,16 @@ def test_mistakes_are_answered_as_the_page_says(words, answer):
     with pytest.raises(InputError) as caught:
         read_options("train", words.strip("`").split())
     assert str(caught.value) == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "count", "difference"),
+    rows("ablation.md", "| TABLE | where in the paper | rows | what differs |"),
+)
+def test_the_papers_tables_are_listed_with_the_number_of_their_rows(name, source, count, difference):
+    if name != "all":
+        assert (count, source in TABLES[name].source) == (str(len(TABLES[name].rows)), True)
+
+
+def test_every_table_is_listed():
+    assert all(f"| {name} | " in PAGES["ablation.md"] for name in TABLES)
