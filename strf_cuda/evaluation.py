@@ -144,7 +144,7 @@ def evaluate(
         distances = cosine_distances(embeddings[queries], embeddings[gallery]).numpy()
         return rank(dataset, distances, protocol.average_precision)
     k1, k2, share = protocol.rerank_k1, protocol.rerank_k2, protocol.rerank_lambda
-    distances = rerank(embeddings.numpy(), queries, gallery, k1=k1, k2=k2, plain_share=share)
+    distances = rerank(embeddings.numpy(), queries, gallery, k1=k1, k2=k2, plain_share=share, progress=progress)
     evaluation = rank(dataset, distances, protocol.average_precision)
     return replace(evaluation, reranked={"k1": k1, "k2": k2, "lambda": share})
 

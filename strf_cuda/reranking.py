@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
+from tqdm import tqdm
 
 from strf_cuda.errors import InputError
 from strf_cuda.ordering import smallest
@@ -26,6 +27,7 @@ def rerank(
     k1: int = 20,
     k2: int = 6,
     plain_share: float = 0.3,
+    progress: bool = False,
 ) -> np.ndarray:
     """Re-ranked distances between queries and gallery.
 
@@ -41,6 +43,7 @@ def rerank(
         k1: a tracklet's neighbours are itself and the k1 nearest others, equally near ones by index.
         k2: encodings are averaged over a tracklet and its k2 - 1 nearest others; 1 leaves them as they are.
         plain_share: lambda, 0 to 1: the plain distance's share in the result, the Jaccard distance has the rest.
+        progress: show a bar where stderr is a terminal.
 
     Returns:
         float32 [Q, G], smaller is more alike, 0 to 1.
@@ -60,7 +63,7 @@ def rerank(
         raise InputError(f"the features of tracklet {wrong[0]} are not finite numbers, so it has no neighbours")
     queries, gallery = np.asarray(queries), np.asarray(gallery)
     unit = _unit_length(features)
-    nearest, largest = _nearest(unit, max(k1, k2 - 1))
+    nearest, largest = _nearest(unit, max(k1, k2 - 1), progress)
     encodings = _encode(unit, nearest[:, : k1 + 1], largest, k1)
     if k2 > 1:
         near = nearest[:, :k2]
@@ -90,7 +93,7 @@ def _blocks(rows: int, columns: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _nearest(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(unit: np.ndarray, k: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """Each tracklet and its k nearest others [N, k + 1], nearest first, and its largest distance to any [N].
 
     Where all distances of a tracklet are rounding the largest is given as 1, which leaves them next to nothing.
@@ -98,7 +101,8 @@ def _nearest(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     count = len(unit)
     k = min(k, count - 1)
     nearest, largest = np.empty((count, k + 1), np.int64), np.empty(count, np.float32)
-    for rows in _blocks(count, count):
+    blocks = list(_blocks(count, count))
+    for rows in tqdm(blocks, desc="re-ranking", unit="block", disable=None if progress else True, leave=False):
         opposite = -unit[rows] @ unit.T  # -cos, which rounding leaves finer than 1 - cos
         largest[rows] = 1 + opposite.max(1)
         opposite[np.arange(len(opposite)), np.arange(rows.start, rows.stop)] = -np.inf
