@@ -103,8 +103,8 @@ class _Sheet:
         middle = self.top + TITLE_HEIGHT // 2 - 4
         self._write(MARGIN, middle, title, 15, INK, LABEL_WIDTH + GAP)
         for column, camera in enumerate(self.cameras):
-            name = self.dataset.camera_names.get(camera, str(camera))
-            self._write(self._left(column), middle, f"camera {name}", 15, INK, self.cell_width)
+            name = self.dataset.camera_names.get(camera, f"camera {camera}")
+            self._write(self._left(column), middle, name, 15, INK, self.cell_width)
         self.top += TITLE_HEIGHT
         for person, views in cells.items():
             name = self.dataset.person_names.get(person, f"{person:04d}")

@@ -12,8 +12,8 @@ import trees
 from images import noise_jpeg
 from strf_cuda import contact_sheet, pack
 from strf_cuda.cli import run
+from strf_cuda.data import __main__ as data_command
 from strf_cuda.data import inspection, problems
-from strf_cuda.data.__main__ import main
 from strf_cuda.data.layouts import recognise
 from strf_cuda.data.registry import open_dataset
 
@@ -25,7 +25,7 @@ def said(capsys):
     """Runs the command; gives what it printed, and how it ended."""
 
     def said(*argv, status=0):
-        assert run(lambda: main([str(word) for word in argv])) == status
+        assert run(lambda: data_command.main([str(word) for word in argv])) == status
         printed = capsys.readouterr()
         return printed.err if status else printed.out
 
@@ -151,7 +151,8 @@ def test_a_sound_data_set_has_no_problems(people, said):
     assert row(text, "frame files")[0].startswith("JPEG RGB 48; ")
 
 
-def test_all_bad_frames_are_listed_by_worker_processes(people, said):
+def test_all_bad_frames_are_listed_by_worker_processes(people, said, monkeypatch):
+    monkeypatch.setattr(data_command, "SAMPLE", 20)
     (people / "a/c0/t0/2.jpg").write_bytes(b"")
     (people / "b/c1/t1/3.jpg").write_bytes(noise_jpeg()[:900])
     found = part(said(people, "--decode", "--workers", 2), "problems")
@@ -160,17 +161,24 @@ def test_all_bad_frames_are_listed_by_worker_processes(people, said):
     assert "a/c0/t0/2.jpg is empty" in bad and "b/c1/t1/3.jpg is damaged" in worse
 
 
-def test_a_sample_is_decoded_otherwise(people, said, monkeypatch):
-    monkeypatch.setattr(inspection.sample, "__defaults__", (10,))
-    assert "10 frames were decoded; --decode decodes all" in said(people)
+def test_a_sample_is_decoded_of_what_has_more_frames(people, said, monkeypatch):
+    assert "--decode decodes all" not in said(people)
+    monkeypatch.setattr(data_command, "SAMPLE", 20)
+    for path in people.rglob("*.jpg"):
+        path.write_bytes(b"")
+    text = said(people)
+    assert "20 frames were decoded; --decode decodes all" in text
+    found = part(text, "problems")
+    assert found[0] == "  20 of 20 frames cannot be decoded:" and found[-1] == "    and 10 more" and len(found) == 12
 
 
 def test_a_sample_is_spread_over_all_frames(people):
-    dataset = open_dataset("folder", str(people))
-    paths = [path for paths in inspection.sample(dataset, 24) for path in paths]
+    tracklets = inspection.distinct(open_dataset("folder", str(people)))
+    paths = [path for paths in inspection.sample(tracklets, 24) for path in paths]
     assert len(set(paths)) == 24
     assert len({path.rpartition("/")[0] for path in paths}) == 16
-    assert len(inspection.sample(dataset, 1_000)) == 48
+    assert len(inspection.sample(tracklets, 1_000)) == 48
+    assert inspection.sample([], 24) == []
 
 
 def test_sizes_and_kinds_of_frames_are_told(people, said):

@@ -276,6 +276,25 @@ def test_a_link_that_leads_to_another_data_set_is_read_anew(tmp_path, reads):
     assert len(reads) == 2
 
 
+@pytest.mark.parametrize("kind", ["ilids", "duke"])
+def test_a_data_set_that_appears_where_it_is_looked_for_first_is_noticed(kind, tmp_path):
+    name, write = SETS[kind]
+    root = write(tmp_path)
+    if kind == "ilids":
+        (root / "i-LIDS-VID").rename(root / "iLIDS-VID")
+    else:
+        root.rename(tmp_path / "kept")
+        root.mkdir()
+        (tmp_path / "kept").rename(root / "DukeMTMC-VideoReID")
+    before = same_as_read(name, root)
+    time.sleep(0.02)
+    if kind == "ilids":
+        trees.write_ilids(sequences(root), ILIDS, [4, 5] * 4)
+    else:
+        trees.write_duke(root, {f"{split}/0005/0001": (1, 1) for split in cache.LISTS})
+    assert same_as_read(name, root) != before
+
+
 def test_readers_of_one_folder_are_kept_apart(tmp_path):
     root = trees.small_mars(tmp_path)
     same_as_read("mars", root)

@@ -10,6 +10,7 @@ from strf_cuda.config import DataName
 from strf_cuda.errors import InputError
 
 PROG = "python -m strf_cuda.data"
+SAMPLE = 500
 FAULTS_OF_A_SAMPLE = 10
 
 
@@ -25,7 +26,7 @@ class DataCommandConfig:
         split: which official split, 0 to 9, of a data set that has ten
         decode: decode every frame instead of a sample, and look for pictures that come more than once
         out: PNG file for the contact sheet; null draws none
-        workers: processes that decode every frame; 0 takes as many as there are processor cores
+        workers: processes that decode, where that is more than a sample; 0 takes as many as there are processor cores
     """
 
     root: str | None = None
@@ -42,11 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"workers is {config.workers}, but it must be 0 or more")
     if config.out is not None and Path(config.out).suffix.lower() != ".png":
         raise InputError(f"out is {config.out}, but the contact sheet is a .png file")
-
     if config.root is None and config.name not in (None, "walkers"):
         raise InputError(f"the data set {config.name} needs its folder or file: {PROG} ROOT --name {config.name}")
 
-    from strf_cuda.data import open_dataset, summary
+    from strf_cuda.data import inspection, open_dataset, summary
     from strf_cuda.data.layouts import recognise
     from strf_cuda.data.registry import built_in_walkers
 
@@ -56,10 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{dataset.name} in {root}, read as {name}\n")
     print(f"{summary.population(dataset)}\n\n{summary.cameras(dataset)}\n", flush=True)
 
-    frames = _look_at_frames(dataset, config)
-    for heading, sentence in [*summary.remarks(dataset), *summary.frames(frames, dataset)]:
+    distinct = inspection.distinct(dataset)
+    total = sum(map(len, distinct))
+    decode_all = config.decode or total <= SAMPLE
+    paths = [tracklet.paths for tracklet in distinct] if decode_all else inspection.sample(distinct, SAMPLE)
+    workers = (config.workers or os.cpu_count() or 1) if total > SAMPLE and decode_all else 1
+    frames = inspection.inspect(paths, workers=workers)
+    for heading, sentence in [*summary.remarks(dataset), *summary.frames(frames, total)]:
         print(f"{heading:<20}{sentence}")
-    found = _problems(dataset, name, frames, config)
+    found = _problems(dataset, name, frames, decode_all)
     for heading, sentences in (("notes", dataset.notes), ("problems", found)):
         if sentences:
             print(f"\n{heading}")
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"  {sentence}")
     if not found:
         print("\nno problems found")
-    if not config.decode:
+    if not decode_all:
         print(f"\n{frames.count:,} frames were decoded; --decode decodes all, and looks for repeated pictures")
     if config.out is not None:
         from strf_cuda.contact_sheet import draw_contact_sheet
@@ -76,16 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\n{config.out}: the contact sheet")
 
 
-def _look_at_frames(dataset, config: DataCommandConfig):
-    from strf_cuda.data import inspection
-
-    if not config.decode:
-        return inspection.inspect(inspection.sample(dataset), workers=1)
-    tracklets = [tracklet.paths for tracklet in inspection.distinct(dataset)]
-    return inspection.inspect(tracklets, workers=config.workers or os.cpu_count() or 1)
-
-
-def _problems(dataset, name: str, frames, config: DataCommandConfig) -> list[str]:
+def _problems(dataset, name: str, frames, decoded_all: bool) -> list[str]:
     """What the lists, the folders and the frames show, a sentence each."""
     from strf_cuda.data import problems
     from strf_cuda.data.mars import JUNK_FOLDER
@@ -95,7 +91,7 @@ def _problems(dataset, name: str, frames, config: DataCommandConfig) -> list[str
     if name != "packed":  # which has its frames' old names, and no such folders
         meant = [JUNK_FOLDER] if name in ("mars", "walkers") else []
         found += problems.left_over(files, beside=name != "table", meant=meant)
-    if config.decode:
+    if decoded_all:
         found += problems.repeated(dataset, frames.digests)
     if frames.plain:
         found.append(f"{frames.plain:,} of {frames.count:,} frames decoded are of one colour all over")
@@ -106,7 +102,7 @@ def _problems(dataset, name: str, frames, config: DataCommandConfig) -> list[str
         )
     if frames.faults:
         found.append(f"{len(frames.faults):,} of {frames.count:,} frames cannot be decoded:")
-        shown = frames.faults if config.decode else frames.faults[:FAULTS_OF_A_SAMPLE]
+        shown = frames.faults if decoded_all else frames.faults[:FAULTS_OF_A_SAMPLE]
         found += [f"  {fault}" for fault in shown]
         if len(shown) < len(frames.faults):
             found.append(f"  and {len(frames.faults) - len(shown):,} more")

@@ -19,12 +19,11 @@ import numpy as np
 
 from strf_cuda import __version__
 from strf_cuda.data.indexing import FramePaths
-from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import Witnesses, gather, state
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 
-LISTS = ("train", "query", "gallery")
 # Columns of the array of tracklets; the first four say where its frames' names lie among all names.
 COLUMNS = ("folder", "offset", "width", "frames", "person", "camera", "challenge", "group")
 NONE = np.iinfo(np.int64).min

@@ -12,12 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from strf_cuda.data.frames import read_frame, read_header
-from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
 
-SAMPLE = 500
 TRACKLETS_A_TASK = 4
-LISTS = ("train", "query", "gallery")
 
 
 @dataclass
@@ -50,9 +48,8 @@ class Frames:
         self.digests += other.digests
 
 
-def sample(dataset: TrackletDataset, size: int = SAMPLE) -> list[list[str]]:
-    """The paths of frames at even distances through the data set."""
-    tracklets = distinct(dataset)
+def sample(tracklets: Sequence[Tracklet], size: int) -> list[list[str]]:
+    """The paths of `size` frames, or as many as there are, at even distances through all frames of the tracklets."""
     ends = np.cumsum([len(tracklet) for tracklet in tracklets])
     if not len(ends):
         return []

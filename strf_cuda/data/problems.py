@@ -10,10 +10,9 @@ import numpy as np
 
 from strf_cuda.data.indexing import IMAGE_SUFFIXES, FramePaths, and_more
 from strf_cuda.data.inspection import distinct
-from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import list_folder
 
-LISTS = ("train", "query", "gallery")
 # A hole is told from frames taken at no steady pace: most neighbours must be equally far apart.
 STEADY = 0.5
 DIGITS = re.compile(rb"[0-9]+")
@@ -179,11 +178,11 @@ def repeated(dataset: TrackletDataset, digests: Sequence[np.ndarray]) -> list[st
     lists = {name: {tracklet.paths for tracklet in getattr(dataset, name)} for name in LISTS}
     counts, examples = Counter(), {}
     for places_of_one in copies.values():
+        paths = [tracklets[owner].paths[place] for owner, place in places_of_one]
         kind = _kind_of_repetition([tracklets[owner] for owner, _ in places_of_one], lists)
-        if kind:
+        if kind and len(set(paths)) > 1:  # one file in two places is what `listed_twice` tells
             counts[kind] += 1
-            (a, i), (b, j) = places_of_one[0], places_of_one[-1]
-            examples.setdefault(kind, f"{tracklets[a].paths[i]} and {tracklets[b].paths[j]}")
+            examples.setdefault(kind, f"{paths[0]} and {next(path for path in paths if path != paths[0])}")
     return [f"pictures {kind}: {counts[kind]:,}, such as {examples[kind]}" for kind in KINDS if counts[kind]]
 
 

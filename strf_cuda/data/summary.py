@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from strf_cuda.data.inspection import Frames
-from strf_cuda.data.tracklets import DISTRACTOR_PERSON, Tracklet, TrackletDataset
+from strf_cuda.data.tracklets import DISTRACTOR_PERSON, LISTS, Tracklet, TrackletDataset
 
-LISTS = ("train", "query", "gallery")
 # A clip of training has 4 frames and, at the paper's stride of 8, spans 32.
 SHORT = (4, 32)
 MOST_CAMERAS = 20
@@ -103,8 +102,12 @@ def _matches(query: list[Tracklet], gallery: list[Tracklet]) -> list[list[str]]:
     return [["queries", sentence], ["rankings", ranked]]
 
 
-def frames(found: Frames, dataset: TrackletDataset) -> list[list[str]]:
-    """Pairs of a heading and a sentence: sizes and formats of the frames that were decoded."""
+def frames(found: Frames, total: int) -> list[list[str]]:
+    """Pairs of a heading and a sentence: sizes and formats of the frames that were decoded.
+
+    Args:
+        total: how many frames the data set has.
+    """
     count = found.kinds.total()
     if not count:
         return []
@@ -121,8 +124,6 @@ def frames(found: Frames, dataset: TrackletDataset) -> list[list[str]]:
             f"height {ranges[0]}, width {ranges[1]}; {height}x{width} in {times:,} of {count:,} that were decoded"
         )
     kinds = ", ".join(f"{kind} {mode} {times:,}" for (kind, mode), times in formats.most_common())
-    distinct = {tracklet.paths: len(tracklet) for name in LISTS for tracklet in getattr(dataset, name)}
-    total = sum(distinct.values())
     size = f"{_bytes(found.bytes / count * total)} in {total:,} frames"
     size = size if total == count else f"about {size}"
     return [["frame sizes", sentence], ["frame files", f"{kinds}; {found.bytes / count / 1e3:,.1f} kB a frame, {size}"]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 JUNK_PERSON = -1
 DISTRACTOR_PERSON = 0
+LISTS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True, slots=True)
