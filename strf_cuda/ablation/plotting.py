@@ -135,7 +135,7 @@ def _legend(figure: Figure, content: Mapping[str, Any], more: str | None = None)
     ]
     chance = content["chance_mAP"]
     labels = [
-        *(["bars: standard deviation over runs"] if most_runs(content) > 1 else []),
+        *(["dots: single runs, bars: their standard deviation"] if most_runs(content) > 1 else []),
         *(["dashed: the baseline's mAP"] if not content["by_parameters"] else []),
         *([f"a random ranking has mAP {100 * chance:.1f}"] if chance is not None else []),
         *([more] if more else []),

@@ -322,7 +322,7 @@ TABLES: dict[str, Table] = {
         "What other work adds, and the paper leaves out",
         "not in the paper",
         (
-            Row("STRF-P3DC", strf(), mars(86.10, 90.30, "Table 2, without any of these")),
+            Row("STRF-P3DC", strf()),
             Row("+ label smoothing", {**strf(), "optimizer.label_smoothing": 0.1}, baseline="STRF-P3DC"),
             Row(
                 "+ warm-up and cosine",

@@ -118,11 +118,11 @@ def run_all(
         For each step that failed its folder and a sentence.
 
     Raises:
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after the processes have saved their state and ended.
+        KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or SIGHUP, after the processes have saved their state and ended.
     """
     check_runs(runs)
     fleet = _Fleet(runs, environments)
-    with _sigterm_as_ctrl_c(), ThreadPoolExecutor(len(environments)) as pool:
+    with _interrupted_by_signals(), ThreadPoolExecutor(len(environments)) as pool:
         futures = {pool.submit(fleet.work, run): run for run in runs}
         try:
             for future in as_completed(futures):
@@ -142,7 +142,7 @@ class _Fleet:
     def __init__(self, runs: Sequence[Run], environments: Sequence[Mapping[str, str]]):
         self.failures: dict[Path, str] = {}
         self._runs = len(runs)
-        self._ended = 0
+        self._ended = sum(run.finished for run in runs)
         self._environments: SimpleQueue[Mapping[str, str]] = SimpleQueue()
         for environment in environments:
             self._environments.put(environment)
@@ -157,9 +157,11 @@ class _Fleet:
 
     def work(self, run: Run) -> None:
         """Does what is left of a run, in a thread of its own."""
+        if run.finished:
+            return
         environment = self._environments.get()
         try:
-            if not run.finished and not self._stopping:
+            if not self._stopping:
                 writable_folder(run.folder.parent)
                 with Path(f"{run.folder}.log").open("a", encoding="utf-8") as log:
                     self._steps(run, {**os.environ, **environment}, log)
@@ -274,8 +276,8 @@ def _written(value: Any) -> str:
 
 
 @contextmanager
-def _sigterm_as_ctrl_c():
-    """SIGTERM raises KeyboardInterrupt, in the main thread, where signals can be handled."""
+def _interrupted_by_signals():
+    """SIGTERM and the end of the terminal raise KeyboardInterrupt, in the main thread, where signals can be handled."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -283,8 +285,13 @@ def _sigterm_as_ctrl_c():
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
