@@ -11,6 +11,7 @@ from strf_cuda.ablation.tables import (
     FULL_SIZE,
     configuration_name,
     distinct_runs,
+    paper_on,
     parameters_at_full_size,
     plan,
     row_config,
@@ -163,3 +164,8 @@ def test_there_are_as_many_splits_as_the_readers_have():
 
 def test_the_help_names_every_table():
     assert all(name in ablate.AblateConfig.__doc__ for name in TABLES)
+
+
+def test_the_papers_figures_are_those_of_the_data_where_it_has_them():
+    assert paper_on(TABLES["table2"], "duke") == "duke"
+    assert {paper_on(TABLES["table4"], data) for data in ("duke", "mars", "walkers", "ilids")} == {"mars"}

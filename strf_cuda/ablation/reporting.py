@@ -5,7 +5,6 @@ from typing import Any
 
 from strf_cuda.ablation.provenance import in_words
 from strf_cuda.ablation.results import percent, with_spread
-from strf_cuda.ablation.tables import paper_data
 from strf_cuda.markdown import aligned
 
 COMPARED = ("mAP", "rank-1")
@@ -14,9 +13,9 @@ PAPER_NAMES = {"mars": "MARS", "duke": "DukeMTMC-VideoReID"}
 
 def markdown(content: Mapping[str, Any]) -> str:
     """The table with its warning, notes and origin."""
-    rows, data = content["rows"], paper_data(content["data"])
+    rows = content["rows"]
     footnotes: list[str] = []
-    header, lines = _columns(rows, content["quoted"], data, footnotes)
+    header, lines = _columns(rows, content["quoted"], content["paper_on"], footnotes)
     return "\n".join(
         [
             f"# {content['title']}\n",
@@ -43,10 +42,10 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
             "These are walkers, drawn people: no figure here can be compared with the paper's, at most the direction "
             "of a difference, and only where it is larger than its spread."
         ]
-    if content["data"] not in PAPER_NAMES:
+    if content["data"] != content["paper_on"]:
+        printed = PAPER_NAMES[content["paper_on"]]
         return [
-            f"The paper gives these figures for {PAPER_NAMES['mars']}, and the runs are on {content['data']}: compare "
-            "directions only."
+            f"The paper's figures are for {printed}, and the runs are on {content['data']}: compare directions only."
         ]
     differing = [name for name in content["options"] if name not in ("preset", "data.name", "model.weights")]
     if content["options"]["preset"] != "paper" or differing:

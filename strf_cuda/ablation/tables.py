@@ -18,7 +18,6 @@ from strf_cuda.config import ModelConfig, TrainConfig
 
 FULL_SIZE = {"width": 64, "depth": (3, 4, 6, 3)}
 MARS_PEOPLE = 625
-PAPER_DATA = ("mars", "duke")  # the data sets for which tables hold the paper's figures
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def parameters_at_full_size(model: ModelConfig) -> int:
         return sum(parameter.numel() for parameter in model_from_config(full, MARS_PEOPLE).parameters())
 
 
-def paper_data(data: str) -> str:
-    """The data set whose figures of the paper stand beside those on `data`."""
-    return data if data in PAPER_DATA else "mars"
+def paper_on(table: Table, data: str) -> str:
+    """The data set whose figures of the paper stand beside those on `data`: the same where the table has them."""
+    return data if any(data in row.paper for row in table.rows) else "mars"
 
 
 def contents(table: Table, rows: Sequence[RowRuns], failures: Mapping[Path, str]) -> dict[str, Any]:
@@ -113,6 +112,7 @@ def contents(table: Table, rows: Sequence[RowRuns], failures: Mapping[Path, str]
         "title": table.title,
         "source": table.source,
         "by_parameters": table.by_parameters,
+        "paper_on": paper_on(table, rows[0].config.data.name),
         "chance_mAP": chance(done),
         "queries": sorted({found["valid_queries"] for found in done}),
         "notes": list(table.notes),
