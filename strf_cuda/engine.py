@@ -110,9 +110,7 @@ class Training(L.LightningModule):
         clips = self.config.data.people * self.config.data.clips
         own = share(clips, process, processes)
         logits, features = self.model(self.augmentation(batch["clip"], generator, own, clips))
-        # A half type need not be known to the backend of the processes, and the loss is computed in float32 anyway.
-        logits, features = gather_rows(logits.float(), clips), gather_rows(features.float(), clips)
-        labels = gather_rows(batch["label"], clips)
+        logits, features, labels = (gather_rows(rows, clips) for rows in (logits, features, batch["label"]))
         losses = self.loss(logits, features, labels)
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         self.log_dict(

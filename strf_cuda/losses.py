@@ -45,7 +45,7 @@ class ReidLoss(nn.Module):
         """Losses of logits [B, people] and features [B, F] for labels int64 [B]."""
         # A half type would round cosine distances to multiples of 1/256, also where autocast computes the product.
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            cross_entropy = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+            logits, features = (rows.to(torch.promote_types(rows.dtype, torch.float32)) for rows in (logits, features))
+            cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
             triplet = self.triplet(features, labels, self.miner(features, labels))
         return Losses(cross_entropy + triplet, cross_entropy, triplet)

@@ -112,8 +112,8 @@ class Team:
         """Whether this process is the first that has to say why all end."""
         try:
             return self._store.add("told", 1) == 1
-        except Exception:  # the launcher that held the store is gone, and it does not go before somebody has spoken
-            return False
+        except Exception:  # the launcher that held the store, of the first machine, is gone
+            return self.local_process == 0
 
     def _wait_for_another_to_speak(self) -> None:
         """Until somebody did, the launcher asks this process to end, or neither comes."""

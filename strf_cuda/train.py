@@ -300,7 +300,8 @@ def _last_checkpoint(folder: Path, module, say: Callable[[str], None]) -> str | 
     if (count := config.devices * config.nodes) != (count_before := before.devices * before.nodes):
         same = config.batch_norm == "synchronised"
         say(
-            f"note: the run continues in {count} processes after {count_before}: the same batches, and "
+            f"note: the run continues in {count} process{'es' if count > 1 else ''} after {count_before}: the same "
+            "batches, and "
             + ("the same weights but for rounding" if same else "other statistics in each batch normalisation")
         )
     return str(path)
