@@ -3,9 +3,10 @@
     python -m bench.data                               # on frames that it draws itself, of MARS's size and of another
     python -m bench.data --root /data/MARS             # on the training tracklets of a real data set
 
-Against the number of worker processes: this package's training loader, the same from a packed copy, a plain loader of
-Pillow and torch, and one built as published re-identification code is. A round times each once, in turn, after its
-workers have started; ratios are formed within a round. Every file was read before, so the system's cache is warm.
+Against the number of worker processes: this package's training loader with and without its augmentation, the same from
+a packed copy, a plain loader of Pillow and torch, and one built as published re-identification code is. A round times
+each once, in turn, after its workers have started; ratios are formed within a round. Every file was read before, so the
+system's cache is warm.
 
 Beside them the floor, what reading and decoding one frame takes; JPEG decoders side by side; handing a batch over to
 another process; the augmentation on the model's device; and the bytes of a batch. Writes bench/results/data.json and
@@ -28,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from bench.decoders import compare
-from bench.loaders import Contender, PlainClips, ReidClips, Task, of_clips, ours
+from bench.loaders import Contender, PlainClips, ReidClips, Task, alone, of_clips, ours
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
 from bench.plots import draw, plot_data
@@ -67,7 +68,7 @@ def draw_frames(folder: Path, task: Task, workers: int) -> list[tuple[str, Path]
     """Folders in MARS's layout: walkers as JPEGs of MARS's size and mean length, and the same in another size."""
     config = WalkersConfig(
         train_people=max(task.people, 4), test_people=4, gait_groups=0, pace_groups=0, cameras_per_person=2,
-        tracklets_per_person=4, distractors=0, junk=0, height=task.height, width=task.width, frames=16,
+        tracklets_per_person=task.clips, distractors=0, junk=0, height=task.height, width=task.width, frames=16,
     )  # fmt: skip
     root = make_walkers(folder / "drawn", config, workers=workers, progress=False)
     pictures = {path: Image.open(path).convert("RGB") for path in sorted(root.glob("bbox_train/*/*.jpg"))}
@@ -110,6 +111,7 @@ def with_packed_copy(name: str, dataset: TrackletDataset, root: Path, folder: Pa
 def contenders(frames: Frames) -> dict[str, tuple[Contender, Sequence[Tracklet]]]:
     return {
         "strf_cuda": (ours, frames.tracklets),
+        "strf_cuda, not augmented": (alone, frames.tracklets),
         "strf_cuda, packed": (ours, frames.packed),
         "plain Pillow and torch": (of_clips(PlainClips), frames.tracklets),
         REID: (of_clips(ReidClips), frames.tracklets),
@@ -286,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         task = Task(people=2, clips=2, height=64, width=32)
         counts, rounds, batches, flipped = options.workers or [0, 1], 2, 2, {"flipped": 40}
     out = options.out or (None if options.quick else RESULTS / "data.json")
+    load = os.getloadavg()[0]  # of other programs: on a busy machine the figures say little
 
     with tempfile.TemporaryDirectory(prefix="frames-") as temporary:
         folder = Path(temporary)
@@ -310,6 +313,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         files = [data for data in files if data.startswith(b"\xff\xd8")][:: max(1, len(files) // DECODED)]
         decoded = compare(files, rounds, **flipped) if files else {}
     result = {
+        "load_before": rounded(load),
         "rounds": rounds,
         "task": dataclasses.asdict(task),
         "sets": entries,

@@ -1,4 +1,4 @@
-"""The loaders that bench.data compares: each gives clips that are ready for a model, on its device.
+"""The loaders that bench.data compares: but for one, each gives clips that are ready for a model, on its device.
 
 All read the same random clips of the same tracklets, by the package's own sampler, with the same probabilities of a
 flip and of an erased box.
@@ -43,15 +43,21 @@ class Task:
 Contender = Callable[[Sequence[Tracklet], Task, int, str], Iterator[Tensor]]
 
 
-def ours(tracklets: Sequence[Tracklet], task: Task, workers: int, device: str) -> Iterator[Tensor]:
-    """The package's training loader, and its augmentation on the model's device."""
+def alone(tracklets: Sequence[Tracklet], task: Task, workers: int, device: str) -> Iterator[Tensor]:
+    """The package's training loader: uint8 clips [B, T, H, W, 3] in the training process."""
     loader = training_loader(
         tracklets, people=task.people, clips=task.clips, height=task.height, width=task.width, frames=task.frames,
         stride=task.stride, seed=SEED, epoch=EPOCH, workers=workers,
     )  # fmt: skip
-    augmentation = ClipAugmentation(task.flip, task.erase).train()
     for batch in loader:
-        yield augmentation(batch["clip"].to(device, non_blocking=True))
+        yield batch["clip"]
+
+
+def ours(tracklets: Sequence[Tracklet], task: Task, workers: int, device: str) -> Iterator[Tensor]:
+    """The package's training loader, and its augmentation on the model's device."""
+    augmentation = ClipAugmentation(task.flip, task.erase).train()
+    for clips in alone(tracklets, task, workers, device):
+        yield augmentation(clips.to(device, non_blocking=True))
 
 
 class _Clips(Dataset):

@@ -72,7 +72,13 @@ def test_the_benchmark_writes_figures_and_plot(tmp_path, capsys):
     assert [entry["frames"].split()[0] for entry in result["sets"]] == ["32x64", "26x60"]
     for entry in result["sets"]:
         (found,) = entry["loaders"].values()
-        assert list(found) == ["strf_cuda", "strf_cuda, packed", "plain Pillow and torch", "re-ID code"]
+        assert list(found) == [
+            "strf_cuda",
+            "strf_cuda, not augmented",
+            "strf_cuda, packed",
+            "plain Pillow and torch",
+            "re-ID code",
+        ]
         assert all(figures["frames_per_s"]["median"] > 0 for figures in found.values())
         assert found["re-ID code"]["ratio"]["median"] == 1
         assert entry["floor"]["frames_per_s_a_core"] > 0

@@ -25,6 +25,7 @@ from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
 from strf_cuda.pack import PackConfig
 from strf_cuda.synthesize import SynthesizeConfig
+from tools import input_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
@@ -167,3 +168,8 @@ def test_the_papers_tables_are_listed_with_the_number_of_their_rows(name, source
 
 def test_every_table_is_listed():
     assert all(f"| {name} | " in PAGES["ablation.md"] for name in TABLES)
+
+
+def test_the_page_of_the_input_pipeline_shows_what_was_measured():
+    result = json.loads(input_table.RESULT.read_text(encoding="utf-8"))
+    assert input_table.page(result) == PAGES[input_table.PAGE.name], "python tools/input_table.py writes it again"
