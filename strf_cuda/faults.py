@@ -42,43 +42,46 @@ class WorkerDied(InputError):
 
 
 @contextmanager
-def faults_told(doing: str, remedy: str) -> Iterator[None]:
+def faults_told(doing: str, remedy: str, workers: str = "--data.workers") -> Iterator[None]:
     """Raises an `InputError` for memory that does not suffice and for a loader's process that ended.
 
     Args:
         doing: what needed the memory, "the evaluation" for example.
         remedy: what needs less.
+        workers: the command's option for the number of processes that read frames.
     """
     try:
         yield
     except Exception as error:
-        fault = machine_fault(error, doing, remedy)
+        fault = machine_fault(error, doing, remedy, workers)
         if fault is None:
             raise
         raise fault from None  # the traceback would hold the tensors
 
 
-def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tuple[str, str]:
+def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tuple[str, str, str]:
     """What `faults_told` is to say of an evaluation."""
     prefix, resumable = ("evaluation.", ", also in a continued run") if during_training else ("", "")
+    workers = "--data.workers" if during_training else "--workers"
     if protocol.frames == "all":
         cut = f"into clips of fewer frames, --{prefix}frames=32 for example, or a larger --{prefix}stride"
-        return "the evaluation, with clips of whole tracklets", f"tracklets cut {cut}, need less"
-    return f"the evaluation, with batches of {protocol.batch} clips", f"a smaller --{prefix}batch needs less{resumable}"
+        return "the evaluation, with clips of whole tracklets", f"tracklets cut {cut}, need less", workers
+    doing = f"the evaluation, with batches of {protocol.batch} clips"
+    return doing, f"a smaller --{prefix}batch needs less{resumable}", workers
 
 
-def machine_fault(error: BaseException, doing: str, remedy: str) -> InputError | None:
+def machine_fault(error: BaseException, doing: str, remedy: str, workers: str = "--data.workers") -> InputError | None:
     """The `InputError` for a fault of the machine, or None where `error` is something else; see `faults_told`."""
     reason = _first_line(error)
     if isinstance(error, RuntimeError) and reason.startswith("DataLoader worker"):
         return WorkerDied(
-            f"a process that reads frames ended: {reason} Where memory or shared memory ran out, fewer --data.workers "
-            "need less"
+            f"a process that reads frames ended: {reason} Where memory or shared memory ran out, fewer {workers} need "
+            "less"
         )
     if not _is_out_of_memory(error):
         return None
     if reason.startswith("Caught "):  # a loader's process has passed it on with its traceback
-        return InputError("out of memory in a process that reads frames: fewer --data.workers need less")
+        return InputError(f"out of memory in a process that reads frames: fewer {workers} need less")
     reason = ". ".join(reason.rpartition("DefaultCPUAllocator: ")[2].split(". ")[:3]) or type(error).__name__
     return InputError(f"out of memory in {doing}: {reason}; {remedy}")
 

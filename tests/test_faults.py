@@ -1,17 +1,21 @@
 """What goes wrong in the middle of a run is told in one sentence, and the last good checkpoint stays."""
 
 import errno
+import multiprocessing
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from running import RUN_FILES, command, names, same_weights
+from running import command, names, same_weights
 from strf_cuda import callbacks, engine, faults
 from strf_cuda import evaluate as evaluate_command
 from strf_cuda.checkpoints import read_checkpoint
 from strf_cuda.data import MARS
+from strf_cuda.data.augment import normalise
 from strf_cuda.data.sampler import PersonClipSampler
 
 
@@ -145,12 +149,9 @@ def fork():
         (fork, "[Errno 12] Cannot allocate memory"),
     ],
 )
-def test_a_step_without_memory_says_what_needs_less_and_the_run_goes_on(
-    fails, folder, monkeypatch, whole_run, use, reason
-):
-    with monkeypatch.context() as patch:
-        from_step(patch, 8, lambda module, loss: use())
-        sentence = fails()
+def test_a_step_without_memory_says_what_needs_less(fails, folder, monkeypatch, use, reason):
+    from_step(monkeypatch, 8, lambda module, loss: use())
+    sentence = fails()
     beginning = (
         "out of memory in step 9 of the run, in epoch 2, with batches of 2 people x 2 clips of 4 frames of 32x16 "
         f"pixels: {reason}"
@@ -160,8 +161,12 @@ def test_a_step_without_memory_says_what_needs_less_and_the_run_goes_on(
     assert sentence.endswith(
         f"--precision=bf16-mixed and fewer --data.people need less, in a new run. {advice(folder)}"
     )
-    assert command("--resume", f"--out={folder}", "--model.recompute") == 0
-    assert same_weights(folder, whole_run) and names(folder) == RUN_FILES
+
+
+def test_a_run_continued_with_recomputed_units_ends_with_the_same_weights(options, folder, whole_run):
+    assert command(*options, "--epochs=1") == 0
+    assert command("--resume", f"--out={folder}", "--epochs=3", "--model.recompute") == 0
+    assert same_weights(folder, whole_run)
 
 
 def test_an_evaluation_without_memory_names_its_own_batch(fails, folder, monkeypatch, capsys):
@@ -180,3 +185,21 @@ def test_an_evaluation_without_memory_names_its_own_batch(fails, folder, monkeyp
     remedy = "tracklets cut into clips of fewer frames, --frames=32 for example, or a larger --stride, need less"
     with pytest.raises(faults.InputError, match=f"with clips of whole tracklets: .*; {remedy}$"):
         evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--device=cpu", "--frames=all"])
+
+
+def test_a_worker_killed_in_an_evaluation_is_one_sentence(options, folder, monkeypatch):
+    def kill_a_worker(clips):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        return normalise(clips)
+
+    assert command(*options, "--epochs=1") == 0
+    monkeypatch.setattr("strf_cuda.embedding.normalise", kill_a_worker)
+    sentence = r"^a process that reads frames ended: DataLoader worker .* fewer --workers need less$"
+    with pytest.raises(faults.WorkerDied, match=sentence):
+        evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--workers=2", "--batch=4", "--device=cpu"])
+
+
+def test_memory_that_a_worker_lacks_is_not_taken_for_the_step_s():
+    error = MemoryError("Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback ...")
+    fault = faults.machine_fault(error, "step 3", "fewer people need less")
+    assert str(fault) == "out of memory in a process that reads frames: fewer --data.workers need less"
