@@ -313,3 +313,10 @@ def test_the_forward_operator_is_called_once_and_the_backward_once(other):
     x, weight = tensors(batch=3, requires_grad=True)
     other(x, weight).sum().backward()
     assert other.batches == [3, 3]
+
+
+def test_memory_that_does_not_suffice_is_told_in_words():
+    """The stable interface of PyTorch says only which call failed, and where in the source."""
+    x, weight = torch.zeros(1).expand(2**20, 4, 2**20, 32, 32), tensors(dtype=torch.float32)[1]
+    with pytest.raises(RuntimeError, match=r"^out of memory: cannot allocate a tensor of the sizes \[1048576, 4, 104"):
+        raw(x, weight)
