@@ -276,6 +276,15 @@ def test_a_link_that_leads_to_another_data_set_is_read_anew(tmp_path, reads):
     assert len(reads) == 2
 
 
+def test_a_table_and_a_link_to_it_have_their_own_names(tmp_path):
+    table = trees.small_table(tmp_path)
+    (tmp_path / "alias.csv").symlink_to(table)
+    assert [same_as_read("table", tmp_path / name)[0]["name"] for name in ("list.csv", "alias.csv")] == [
+        "list",
+        "alias",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["ilids", "duke"])
 def test_a_data_set_that_appears_where_it_is_looked_for_first_is_noticed(kind, tmp_path):
     name, write = SETS[kind]
@@ -380,6 +389,17 @@ def test_a_change_during_the_reading_shows_later(tmp_path, monkeypatch):
     before = opened(lambda: open_dataset("folder", str(root)))
     monkeypatch.setitem(registry._READERS, "folder", TrackletFolder)
     assert same_as_read("folder", root) != before
+
+
+def test_the_state_before_the_first_look_is_what_counts(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("as it was first read")
+    with witnesses.gather() as gathered:
+        witnesses.witness(path)
+        path.write_text("as it was read again")
+        os.truncate(path, 3)
+        witnesses.witness(path)
+    assert gathered.states[str(path)][0] == len("as it was first read")
 
 
 def test_another_version_of_the_software_reads_anew(tmp_path, monkeypatch, reads):

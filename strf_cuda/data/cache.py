@@ -58,7 +58,7 @@ def open_cached(read: Callable[..., TrackletDataset], root: str | os.PathLike, *
         path = cache_folder() / "index" / f"{read.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     except InputError:
         return read(root, **options)
-    cached = _load(path, key, base)
+    cached = _load(path, base)
     if cached is not None:
         return cached
     with gather() as witnesses:
@@ -66,7 +66,7 @@ def open_cached(read: Callable[..., TrackletDataset], root: str | os.PathLike, *
     if witnesses.settled:
         # Without a folder to write to, or without room, everything works, and is read the next time too.
         with contextlib.suppress(InputError):
-            _save(path, key, base, dataset, witnesses)
+            _save(path, base, dataset, witnesses)
     return dataset
 
 
@@ -92,7 +92,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, key: str, base: Path, dataset: TrackletDataset, witnesses: Witnesses) -> None:
+def _save(path: Path, base: Path, dataset: TrackletDataset, witnesses: Witnesses) -> None:
     lists = {name: getattr(dataset, name) for name in LISTS}
     # A query is the very tracklet of the gallery where the reader made it so.
     tracklets = list({id(tracklet): tracklet for name in LISTS for tracklet in lists[name]}.values())
@@ -115,7 +115,6 @@ def _save(path: Path, key: str, base: Path, dataset: TrackletDataset, witnesses:
         for tracklet, array, offset in zip(tracklets, names, offsets.tolist(), strict=False)
     ]
     header = {
-        "key": key,
         "name": dataset.name,
         "notes": dataset.notes,
         "person_names": list(dataset.person_names.items()),
@@ -136,13 +135,11 @@ def _save(path: Path, key: str, base: Path, dataset: TrackletDataset, witnesses:
         )
 
 
-def _load(path: Path, key: str, base: Path) -> TrackletDataset | None:
+def _load(path: Path, base: Path) -> TrackletDataset | None:
     """The data set, or None where there is no such file, or it is of another state of the data set, or damaged."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
-            if header["key"] != key:
-                return None
             for witness, stood in zip(header["witnesses"], file["states"].tolist(), strict=True):
                 if state(os.path.join(base, witness)) != tuple(stood):
                     return None

@@ -98,8 +98,11 @@ def _matches(query: list[Tracklet], gallery: list[Tracklet]) -> list[list[str]]:
     sentence = f"{len(matched):,} of {len(query):,} have a match by another camera"
     if matched:
         sentence += f", {_spread(matched)} each, {sum(matched):,} in all"
-    ranked = f"{sum(same):,} pairs of a query and a gallery tracklet of its person and camera are left out"
-    return [["queries", sentence], ["rankings", ranked]]
+    found = [["queries", sentence]]
+    if any(same):
+        ranked = f"{sum(same):,} pairs of a query and a gallery tracklet of its person and camera are left out"
+        found.append(["rankings", ranked])
+    return found
 
 
 def frames(found: Frames, total: int) -> list[list[str]]:
