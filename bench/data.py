@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from bench.decoders import compare
+from bench.decoders import compare, with_pillow
 from bench.loaders import Contender, PlainClips, ReidClips, Task, alone, of_clips, ours
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
@@ -46,6 +46,7 @@ from strf_cuda.markdown import aligned
 REID = "re-ID code"
 # The mean of 5,572 frames of MARS is 5,616 bytes, all of 128x256 pixels and with 4:2:0 sampling.
 MARS_BYTES = 5_616
+JPEG_START = b"\xff\xd8"
 DECODED = 64  # frames for the comparison of decoders
 BATCHES = 8
 MOST_TRACKLETS = 128  # of a real data set
@@ -174,9 +175,11 @@ def measure_floor(frames: Frames, task: Task, rounds: int) -> dict:
             with open(path, "rb") as file:
                 file.read()
 
+    decoders = [simplejpeg.decode_jpeg if data.startswith(JPEG_START) else with_pillow for data in files]
+
     def decode():
-        for data in files:
-            simplejpeg.decode_jpeg(data)
+        for decoder, data in zip(decoders, files, strict=True):
+            decoder(data)
 
     def whole():
         for path in paths:
@@ -296,7 +299,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             roots = draw_frames(folder, task, 1 if options.quick else cores)
             opened = [(name, open_dataset("mars", str(root)), root) for name, root in roots]
         else:
-            dataset = open_dataset(recognise(options.root), options.root)
+            name = recognise(options.root)
+            if name == "packed":
+                made.error(f"{options.root} is a packed copy: give the data set that it was made from")
+            dataset = open_dataset(name, options.root)
             opened = [(dataset.name, dataset, Path(options.root))]
         sets = [
             with_packed_copy(name, dataset, root, folder / f"packed-{number}")
@@ -310,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 loaders = measure_loaders(frames, task, counts, rounds, batches, options.device, bar.update)
                 entries.append({"frames": frames.name, "floor": floor, "loaders": loaders})
         files = [Path(path).read_bytes() for path in sets[0].paths]
-        files = [data for data in files if data.startswith(b"\xff\xd8")][:: max(1, len(files) // DECODED)]
+        files = [data for data in files if data.startswith(JPEG_START)][:: max(1, len(files) // DECODED)]
         decoded = compare(files, rounds, **flipped) if files else {}
     result = {
         "load_before": rounded(load),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bench import data as bench_data
 from bench.decoders import compare, damage
@@ -91,6 +92,8 @@ def test_the_benchmark_writes_figures_and_plot(tmp_path, capsys):
 
 def test_the_benchmark_takes_a_real_data_set(tmp_path):
     root = write_mars(tmp_path / "mars", size=(16, 32))
+    one = next((root / "bbox_train" / "0001").iterdir())
+    Image.open(one).save(one, "PNG")  # whatever it is called
     options = ["--quick", "--workers", "0", "--rounds=1", "--device=cpu", f"--out={tmp_path}/data.json"]
     bench_data.main([*options, f"--root={root}"])
     (entry,) = json.loads((tmp_path / "data.json").read_text())["sets"]
