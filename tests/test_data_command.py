@@ -239,6 +239,12 @@ def test_steady_and_unsteady_numbers_have_no_holes(numbers, tmp_path):
     assert holes(tmp_path, numbers) == []
 
 
+def test_numbers_that_stay_for_some_frames_are_not_the_frames(tmp_path):
+    trees.write_frames(tmp_path / "people/a/x/1", ["5_1.jpg", "5_2.jpg", "5_3.jpg", "9_1.jpg"])
+    trees.write_frames(tmp_path / "people/b/x/1", ["1.jpg"])
+    assert problems.holes(open_dataset("folder", str(tmp_path / "people"))) == []
+
+
 @pytest.mark.parametrize(
     ("names", "numbers"),
     [
