@@ -17,6 +17,8 @@ import yaml
 
 from bench import index
 from strf_cuda.ablate import AblateConfig
+from strf_cuda.ablation.reporting import signed
+from strf_cuda.ablation.results import with_spread
 from strf_cuda.ablation.rows import TABLES
 from strf_cuda.cli import _flat_fields, load_config, to_dict
 from strf_cuda.config import PRESETS, EvaluateConfig, RepeatConfig, TrainConfig, check_training
@@ -173,3 +175,18 @@ def test_every_table_is_listed():
 def test_the_page_of_the_input_pipeline_shows_what_was_measured():
     result = json.loads(input_table.RESULT.read_text(encoding="utf-8"))
     assert input_table.page(result) == PAGES[input_table.PAGE.name], "python tools/input_table.py writes it again"
+
+
+@pytest.mark.parametrize(
+    ("name", "mAP", "rank1", "mAP_change", "rank1_change", "paper"),
+    rows("ablation.md", "| | mAP | rank-1 | Δ mAP | Δ rank-1 | paper, MARS: Δ mAP |"),
+)
+def test_the_figures_of_table_2_are_those_of_its_file(name, mAP, rank1, mAP_change, rank1_change, paper):
+    found = {row["name"]: row for row in json.loads((ROOT / "bench/results/table2_walkers.json").read_text())["rows"]}
+    row = found[name]
+    assert [mAP, rank1] == [with_spread(row["figures"][figure]) for figure in ("mAP", "rank-1")]
+    change = row["difference"] or {"mAP": None, "rank-1": None}
+    assert [mAP_change, rank1_change] == [signed(change[figure]) or "-" for figure in ("mAP", "rank-1")]
+    if row["baseline"]:
+        papers = [found[each]["paper"]["mars"]["mAP"] for each in (name, row["baseline"])]
+        assert paper == f"{papers[0] - papers[1]:+.1f}"
