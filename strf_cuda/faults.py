@@ -73,10 +73,11 @@ def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tupl
 def machine_fault(error: BaseException, doing: str, remedy: str, workers: str = "--data.workers") -> InputError | None:
     """The `InputError` for a fault of the machine, or None where `error` is something else; see `faults_told`."""
     reason = _first_line(error)
-    if isinstance(error, RuntimeError) and reason.startswith("DataLoader worker"):
+    died = isinstance(error, RuntimeError) and reason.startswith("DataLoader worker")
+    if died or isinstance(error, (ConnectionError, EOFError)):  # the latter while a batch is taken from it
         return WorkerDied(
-            f"a process that reads frames ended: {reason} Where memory or shared memory ran out, fewer {workers} need "
-            "less"
+            f"a process that reads frames ended: {reason.rstrip('.') or 'it closed its connection'}. Where memory or "
+            f"shared memory ran out, fewer {workers} need less"
         )
     if not _is_out_of_memory(error):
         return None

@@ -194,9 +194,31 @@ def test_a_worker_killed_in_an_evaluation_is_one_sentence(options, folder, monke
 
     assert command(*options, "--epochs=1") == 0
     monkeypatch.setattr("strf_cuda.embedding.normalise", kill_a_worker)
-    sentence = r"^a process that reads frames ended: DataLoader worker .* fewer --workers need less$"
+    sentence = r"^a process that reads frames ended: .* fewer --workers need less$"
     with pytest.raises(faults.WorkerDied, match=sentence):
         evaluate_command.main([f"--checkpoint={folder}/last.ckpt", "--workers=2", "--batch=4", "--device=cpu"])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. "),
+            "DataLoader worker (pid 4711) is ",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid(s) 4711) exited unexpectedly"),
+            "DataLoader worker (pid(s) 4711) exited ",
+        ),
+        (ConnectionResetError(104, "Connection reset by peer"), "[Errno 104] Connection reset by peer. Where "),
+        (EOFError(), "it closed its connection. Where "),
+    ],
+)
+def test_a_worker_that_died_is_recognised_wherever_the_loader_was(error, reason):
+    """Besides DataLoader's own words: what its queues raise when it dies while they pass on a batch."""
+    fault = faults.machine_fault(error, "step 3", "fewer people need less")
+    assert isinstance(fault, faults.WorkerDied)
+    assert str(fault).startswith(f"a process that reads frames ended: {reason}")
 
 
 def test_memory_that_a_worker_lacks_is_not_taken_for_the_step_s():
