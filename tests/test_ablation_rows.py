@@ -141,7 +141,7 @@ def test_the_same_training_in_several_tables_is_one_run(tmp_path):
 def test_evaluations_of_one_model_share_its_training(tmp_path):
     runs = distinct_runs([plan_of("beyond", tmp_path)])
     assert len(runs) == 2 * 4
-    assert [sorted(run.evaluations) for run in runs[:2]] == [["flip-True", "frames-all", "rerank-True"], []]
+    assert [sorted(run.evaluations) for run in runs[:2]] == [["flip-True", "frames-all-stride-1", "rerank-True"], []]
 
 
 def test_small_models_get_the_blocks_that_non_local_ones_follow(tmp_path):
