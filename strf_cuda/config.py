@@ -232,6 +232,7 @@ class EvaluateConfig:
         queries: rows of the picture
         precision: arithmetic of the forward pass
         device: auto takes a GPU if there is one
+        devices: processes on this machine, as in training
     """
 
     checkpoint: str
@@ -253,6 +254,7 @@ class EvaluateConfig:
     queries: int = 12
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
 
 
 def check_training(config: TrainConfig) -> None:

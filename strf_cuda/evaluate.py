@@ -6,33 +6,46 @@ rankings.png     queries at even distances through the list, right answers green
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 from strf_cuda.cli import load_config, run, to_dict
 from strf_cuda.config import DataConfig, EvaluateConfig, ProtocolConfig, TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.processes import Team, check_devices, joined, launched, start
 
 PROG = "python -m strf_cuda.evaluate"
 TOP = 10
 
 
 def main(argv: list[str] | None = None) -> None:
-    config = load_config(EvaluateConfig, argv, prog=PROG)
+    with joined() as team:
+        config = load_config(EvaluateConfig, argv, prog=PROG)
+        if launched():
+            config.devices = team.local_processes
 
-    from strf_cuda.quiet import show_warnings_in_one_line
+        from strf_cuda.quiet import show_warnings_in_one_line
 
-    show_warnings_in_one_line()
-    evaluate_checkpoint(config)
+        show_warnings_in_one_line()
+        evaluate_checkpoint(config, team)
 
 
-def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluates a checkpoint and writes the three files; returns the content of metrics.json.
+def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dict[str, Any] | None:
+    """Evaluates a checkpoint and writes the three files.
+
+    Args:
+        team: the processes that this one has joined. Without it, `config.devices` are started, and this one waits.
+
+    Returns:
+        The content of metrics.json, or None in all processes of a team but the first.
 
     Raises:
-        InputError: a checkpoint, data set or option that cannot be used.
+        InputError: a checkpoint, data set or option that cannot be used, or a process that was killed.
+        SystemExit: one of the processes that were started has failed, and has said why.
     """
     _check(config)
+    folder = Path(config.out).expanduser() if config.out else Path(config.checkpoint).expanduser().parent / "evaluation"
 
     # After the checks, since these take seconds to import.
     from strf_cuda.checkpoints import load_model
@@ -44,23 +57,32 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     from strf_cuda.pictures import draw_rankings
 
     device = resolve_device(config.device)
+    check_devices(config.devices, device)
+    team = team or Team()
+    if config.devices > team.processes:
+        start("strf_cuda.evaluate", config, config.devices)
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    team.connect(device)
     keep_freed_memory(device)
-    checkpoint = Path(config.checkpoint).expanduser()
-    model, trained = load_model(checkpoint)
+    model, trained = load_model(Path(config.checkpoint).expanduser())
     data, protocol = _settings(config, trained)
-    dataset = open_dataset(data.name, data.root, data.split)
+    with team.one_on_each_machine_first():
+        dataset = open_dataset(data.name, data.root, data.split)
     dataset.notes.extend(_other_split_notes(data, trained.data))
-    for note in dataset.notes:
-        print(f"note: {note}")
-    print(
-        f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets; "
-        f"{trained.model.kind}, unit {trained.model.unit}, from {config.checkpoint}",
-        flush=True,
-    )
     autocast = autocast_type(config.precision, config.device)
-    folder = writable_folder(Path(config.out).expanduser() if config.out else checkpoint.parent / "evaluation")
+    if team.is_first:
+        for note in dataset.notes:
+            print(f"note: {note}")
+        print(
+            f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets; "
+            f"{trained.model.kind}, unit {trained.model.unit}, from {config.checkpoint}",
+            flush=True,
+        )
+        writable_folder(folder)
     with faults_told(*evaluation_needs(protocol, during_training=False)):
         evaluation = evaluate(model.to(device), dataset, data, protocol, autocast=autocast)
+    if evaluation is None:
+        return None
     print(f"\n{evaluation.table()}\n")
 
     metrics = {
@@ -138,7 +160,16 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _check(config: EvaluateConfig) -> None:
-    at_least = {"batch": 1, "frames": 1, "stride": 1, "rerank_k1": 1, "rerank_k2": 1, "workers": 0, "queries": 0}
+    at_least = {
+        "devices": 1,
+        "batch": 1,
+        "frames": 1,
+        "stride": 1,
+        "rerank_k1": 1,
+        "rerank_k2": 1,
+        "workers": 0,
+        "queries": 0,
+    }
     for name, least in at_least.items():
         value = getattr(config, name)
         if isinstance(value, int) and value < least:

@@ -266,19 +266,22 @@ def _wait(processes: Sequence[subprocess.Popen], told: "Store", first: int, advi
         failed = [number for number, process in enumerate(processes) if process.returncode]
         if not failed:
             return
-        _end_all(processes)
-        spoken = told.add("told", 1) > 1
+        # A killed process comes first, since others may have ended because of it.
+        number = min(failed, key=lambda number: processes[number].returncode)
+        status = processes[number].returncode
         if asked:
-            if not spoken:
+            _end_all(processes)
+            if told.add("told", 1) == 1:
                 raise KeyboardInterrupt
             raise SystemExit(130)
-        status = processes[failed[0]].returncode
         if status > 0:
-            raise SystemExit(max(processes[number].returncode for number in failed))
-        if spoken:
+            raise SystemExit(status)
+        speaks = told.add("told", 1) == 1  # before the others are asked to end, and say that they were
+        _end_all(processes)
+        if not speaks:
             raise SystemExit(2)
         raise InputError(
-            f"process {first + failed[0]} of the run was killed by {signal.Signals(-status).name}{_sentence(advice())}"
+            f"process {first + number} of the run was killed by {signal.Signals(-status).name}{_sentence(advice())}"
         )
     finally:
         for number, handler in before.items():

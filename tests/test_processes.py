@@ -40,6 +40,7 @@ def test_one_two_and_three_processes_train_alike_and_continue_each_other(shared,
     def job(count, out, losses, *argv):
         return count, "command", {"argv": [*argv, f"--out={tmp_path}/{out}"], "losses": f"{tmp_path}/{losses}.json"}
 
+    evaluation = [f"--checkpoint={tmp_path}/one/last.ckpt", "--device=cpu", "--workers=0", "--queries=0"]
     codes, logs = carry_out(
         tmp_path,
         job(1, "one", "one", *shared),
@@ -47,8 +48,12 @@ def test_one_two_and_three_processes_train_alike_and_continue_each_other(shared,
         job(2, "parts", "first", *shared, "--epochs=1"),
         job(3, "parts", "second", "--resume", "--epochs=2"),
         job(1, "parts", "third", "--resume", "--epochs=3", "--devices=1"),
+        *[
+            (count, "evaluation_command", {"argv": [*evaluation, f"--out={tmp_path}/figures of {count}"]})
+            for count in (1, 3)
+        ],
     )
-    assert codes == [[0], [0] * 3, [0] * 2, [0] * 3, [0]], logs
+    assert codes == [[0], [0] * 3, [0] * 2, [0] * 3, [0], [0], [0] * 3], logs
     one, three, first, second = (
         json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "three", "first", "second")
     )
@@ -63,9 +68,13 @@ def test_one_two_and_three_processes_train_alike_and_continue_each_other(shared,
     notes = [""] * 3 + [
         f"note: the run continues in {change}: " for change in ("3 processes after 2", "1 process after 3")
     ]
-    for (said, *others), note in zip(logs, notes, strict=True):
+    for (said, *others), note in zip(logs, [*notes, "", ""], strict=True):
         assert others == [""] * len(others), "the first process alone prints"
         assert note in said and bool(note) == ("the run continues in" in said)
+
+    for name in ("metrics.json", "rankings.json"):
+        alone, together = (json.loads((tmp_path / f"figures of {count}" / name).read_text()) for count in (1, 3))
+        assert alone == together
 
 
 def test_a_fault_in_one_process_ends_all_and_is_told_once(shared, tmp_path):

@@ -22,7 +22,7 @@ import lightning.pytorch.loggers
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from strf_cuda import callbacks, checkpoints, data, engine, evaluation, train
+from strf_cuda import callbacks, checkpoints, data, engine, evaluate, evaluation, train
 from strf_cuda.cli import from_dict, run
 from strf_cuda.config import DataConfig, ProtocolConfig, TrainConfig
 from strf_cuda.errors import InputError
@@ -122,6 +122,10 @@ def command(argv, losses=None, process=None, step=None, fault=None):
     return run(lambda: train.main(argv))
 
 
+def evaluation_command(argv):
+    return run(lambda: evaluate.main(argv))
+
+
 def raise_input_error():
     raise InputError("frame 7 is damaged")
 
@@ -132,7 +136,7 @@ FAULTS = {
     "ctrl-c": lambda: os.kill(os.getpid(), signal.SIGINT),
     "bug": lambda: 1 / 0,
 }
-JOBS = {"gradients": gradients, "distances": distances, "command": command}
+JOBS = {"gradients": gradients, "distances": distances, "command": command, "evaluation_command": evaluation_command}
 
 
 def free_port():
