@@ -279,7 +279,7 @@ def tables(result: dict) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
-    made.set_defaults(rounds=3)
+    made.set_defaults(rounds=3, threads=1)  # on a CPU the cores belong to the workers
     made.add_argument("--root", help="a data set to load in place of the drawn frames")
     made.add_argument("--workers", type=int, nargs="+", help="numbers of worker processes; 0, 1, 2, 4 ... cores")
     options = parse(made, argv)
