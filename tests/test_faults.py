@@ -10,24 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from running import command, names, same_weights
+from running import command, from_step, names, same_weights
 from strf_cuda import callbacks, engine, faults
 from strf_cuda import evaluate as evaluate_command
 from strf_cuda.checkpoints import read_checkpoint
 from strf_cuda.data import MARS
 from strf_cuda.data.augment import normalise
 from strf_cuda.data.sampler import PersonClipSampler
-
-
-def from_step(monkeypatch, step, act):
-    """Lets `act(module, loss)` give the loss from that step of a run on, counted from 0."""
-    plain = engine.Training.training_step
-
-    def training_step(self, batch, batch_index):
-        loss = plain(self, batch, batch_index)
-        return act(self, loss) if self.global_step >= step else loss
-
-    monkeypatch.setattr(engine.Training, "training_step", training_step)
 
 
 def advice(folder):
