@@ -359,6 +359,19 @@ def test_training_and_evaluation_give_the_same_bits(tiny_walkers, tiny_run, tmp_
         assert row == our_row
 
 
+def test_a_run_continues_on_the_packed_copy_as_on_the_original(tiny_walkers, tiny_run, tmp_path):
+    from running import command, same_weights
+
+    copy = packed_copy(tiny_walkers, tmp_path / "packed", "walkers", 200_000)
+    on_original = [*tiny_run, "--data.name=mars", f"--data.root={tiny_walkers}"]
+    assert command(*on_original, f"--out={tmp_path}/whole", "--epochs=2") == 0
+    assert command(*on_original, f"--out={tmp_path}/parts", "--epochs=1") == 0
+    elsewhere = ["--data.name=packed", f"--data.root={copy}"]
+    assert command("--resume", f"--out={tmp_path}/parts", "--epochs=2", *elsewhere) == 0
+    whole = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)["state_dict"]
+    assert same_weights(tmp_path / "parts", whole)
+
+
 def test_the_command_packs_says_what_it_does_and_verifies(mars, tmp_path, capsys):
     out = tmp_path / "packed"
     for line in (
