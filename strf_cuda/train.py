@@ -27,8 +27,8 @@ from strf_cuda.quiet import lasting_output, show_warnings_in_one_line
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
 CHANGEABLE = (
-    "out", "resume", "epochs", "device", "devices", "nodes", "data.name", "data.root", "data.workers", "data.on_corrupt",
-    "model.recompute", "evaluation.every", "evaluation.batch",
+    "out", "resume", "epochs", "device", "devices", "nodes", "data.name", "data.root", "data.workers",
+    "data.on_corrupt", "model.recompute", "evaluation.every", "evaluation.batch",
 )  # fmt: skip
 
 

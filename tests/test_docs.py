@@ -172,6 +172,16 @@ def test_every_table_is_listed():
     assert all(f"| {name} | " in PAGES["ablation.md"] for name in TABLES)
 
 
+def check_figures(table, name, mAP, rank1, mAP_change, rank1_change):
+    """A row's figures are those of the table's file; returns the file's rows by name, and this one."""
+    found = {row["name"]: row for row in json.loads((ROOT / f"bench/results/{table}.json").read_text())["rows"]}
+    row = found[name]
+    assert [mAP, rank1] == [with_spread(row["figures"][figure]) for figure in ("mAP", "rank-1")]
+    change = row["difference"] or {"mAP": None, "rank-1": None}
+    assert [mAP_change, rank1_change] == [signed(change[figure]) or "-" for figure in ("mAP", "rank-1")]
+    return found, row
+
+
 def test_the_page_of_the_input_pipeline_shows_what_was_measured():
     result = json.loads(input_table.RESULT.read_text(encoding="utf-8"))
     assert input_table.page(result) == PAGES[input_table.PAGE.name], "python tools/input_table.py writes it again"
@@ -182,11 +192,15 @@ def test_the_page_of_the_input_pipeline_shows_what_was_measured():
     rows("ablation.md", "| | mAP | rank-1 | Δ mAP | Δ rank-1 | paper, MARS: Δ mAP |"),
 )
 def test_the_figures_of_table_2_are_those_of_its_file(name, mAP, rank1, mAP_change, rank1_change, paper):
-    found = {row["name"]: row for row in json.loads((ROOT / "bench/results/table2_walkers.json").read_text())["rows"]}
-    row = found[name]
-    assert [mAP, rank1] == [with_spread(row["figures"][figure]) for figure in ("mAP", "rank-1")]
-    change = row["difference"] or {"mAP": None, "rank-1": None}
-    assert [mAP_change, rank1_change] == [signed(change[figure]) or "-" for figure in ("mAP", "rank-1")]
+    found, row = check_figures("table2_walkers", name, mAP, rank1, mAP_change, rank1_change)
     if row["baseline"]:
         papers = [found[each]["paper"]["mars"]["mAP"] for each in (name, row["baseline"])]
         assert paper == f"{papers[0] - papers[1]:+.1f}"
+
+
+@pytest.mark.parametrize(
+    ("name", "mAP", "rank1", "mAP_change", "rank1_change"),
+    rows("ablation.md", "| row | mAP | rank-1 | Δ mAP | Δ rank-1 |"),
+)
+def test_the_figures_beyond_the_paper_are_those_of_their_file(name, mAP, rank1, mAP_change, rank1_change):
+    check_figures("beyond_walkers", name, mAP, rank1, mAP_change, rank1_change)
