@@ -107,7 +107,7 @@ def test_evaluations_of_a_trained_model_are_rows_too_and_may_fail_alone(stand_in
     assert command("beyond", *tiny, "--epochs=6", "--seeds=1") == 0
     assert len(trained(stand_in)) == 4
     evaluations = [line.split()[1] for line in stand_in.calls() if line.startswith("evaluate")]
-    names = ("flip-True", "frames-all", "rerank-True", "flip-True")
+    names = ("flip-True", "frames-all-stride-1", "rerank-True", "flip-True")
     assert evaluations == [f"p3dc-strf/seed-0/{name}" for name in names]
     rows = rows_of(folder, "beyond")
     assert rows["flipped clips"]["difference"]["mAP"]["mean"] == pytest.approx(0.02)
