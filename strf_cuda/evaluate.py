@@ -108,8 +108,8 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
             top,
             folder / "rankings.png",
             distances=distances,
-            person_names=getattr(dataset, "person_names", None),
-            camera_names=getattr(dataset, "camera_names", None),
+            person_names=dataset.person_names,
+            camera_names=dataset.camera_names,
         )
     print(f"metrics.json, rankings.json{' and rankings.png' if rows else ''} are in {folder}")
     return metrics
