@@ -6,6 +6,8 @@ The sentences are for faults of the machine, the data and the numbers. A mistake
 import errno
 import itertools
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +58,18 @@ def faults_told(doing: str, remedy: str, workers: str = "--data.workers") -> Ite
         fault = machine_fault(error, doing, remedy, workers)
         if fault is None:
             raise
+        if isinstance(fault, WorkerDied):
+            hear_no_more_of_workers()
         raise fault from None  # the traceback would hold the tensors
+
+
+def hear_no_more_of_workers() -> None:
+    """For a command that ends because a worker has died, and has yet to say so.
+
+    DataLoader has a handler raise an error in the main thread, wherever it is, when a worker was killed by a signal.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tuple[str, str, str]:

@@ -210,7 +210,7 @@ _ShortLists.add_representer(
 
 def _fit(trainer, module, checkpoint: str | None, folder: Path, team: Team, stop) -> None:
     """Trains. Says how to go on after a fault; one before the first checkpoint leaves the folder free."""
-    from strf_cuda.faults import Diverged, WorkerDied, training_fault
+    from strf_cuda.faults import Diverged, WorkerDied, hear_no_more_of_workers, training_fault
 
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
@@ -219,6 +219,8 @@ def _fit(trainer, module, checkpoint: str | None, folder: Path, team: Team, stop
         if not advice:
             (folder / "config.yaml").unlink(missing_ok=True)
         fault = training_fault(error, trainer, module.config)
+        if isinstance(fault, WorkerDied):
+            hear_no_more_of_workers()
         # Lightning turns Ctrl-C into SystemExit. The signal also comes to the processes around this one.
         if isinstance(error, SystemExit) or (
             stop.pressed and (isinstance(fault, WorkerDied) or is_lost_connection(error))

@@ -11,6 +11,7 @@ The parent imports everything and computes nothing, so its children can be forke
 import itertools
 import json
 import mmap
+import multiprocessing
 import os
 import resource
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from strf_cuda import callbacks, checkpoints, data, engine, evaluation, train
+from strf_cuda import callbacks, checkpoints, data, embedding, engine, evaluation, train
 from strf_cuda.cli import run
 from strf_cuda.data import loader
 
@@ -103,6 +104,39 @@ def starve_in_epoch_2() -> None:
     engine.Training.training_step = training_step
 
 
+def kill_a_worker() -> None:
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+def kill_worker_in_epoch_2() -> None:
+    """In its first step, before its last batch is asked for."""
+    step = engine.Training.training_step
+
+    def training_step(self, batch, batch_index):
+        if self.global_step == BATCHES_AN_EPOCH:
+            kill_a_worker()
+        return step(self, batch, batch_index)
+
+    engine.Training.training_step = training_step
+
+
+def kill_worker_in_evaluation_2() -> None:
+    """After its first batch."""
+    evaluate_run, normalise, evaluations = callbacks.evaluate_run, embedding.normalise, []
+
+    def evaluate_noted(module, dataset):
+        evaluations.append(module.current_epoch)
+        return evaluate_run(module, dataset)
+
+    def normalise_and_kill(clips):
+        if len(evaluations) == 2:
+            kill_a_worker()
+            evaluations.append(None)
+        return normalise(clips)
+
+    callbacks.evaluate_run, embedding.normalise = evaluate_noted, normalise_and_kill
+
+
 MOMENTS = {
     "middle of epoch": die_in_the_middle_of_epoch_2,
     "before epoch end": die_before_the_end_of_epoch_2,
@@ -110,6 +144,8 @@ MOMENTS = {
     "writing last": lambda: die_while_writing("last"),
     "writing best": die_while_writing_best,
     "little memory": starve_in_epoch_2,
+    "worker in a step": kill_worker_in_epoch_2,
+    "worker in an evaluation": kill_worker_in_evaluation_2,
 }
 
 

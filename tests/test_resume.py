@@ -170,6 +170,24 @@ def test_an_evaluation_too_large_for_the_memory_is_continued_with_a_smaller_batc
         assert row == pytest.approx(other, rel=1e-12)
 
 
+@pytest.mark.parametrize("moment", ["worker in a step", "worker in an evaluation"])
+def test_a_worker_killed_by_the_system_ends_the_run_in_one_sentence(
+    carry_out, tiny_walkers, tiny_run, tmp_path, moment
+):
+    """As the kernel does when memory runs out. The finished epochs are kept, and the run goes on as if nothing was."""
+    options = [*tiny_run, f"--data.root={tiny_walkers}", "--data.workers=2", "--evaluation.batch=4"]
+    out = f"--out={tmp_path}/run"
+    codes, log = carry_out([([*options, f"--out={tmp_path}/whole"], None), ([*options, out], moment)])
+    assert codes == [0, 2], log
+    (sentence,) = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert sentence.startswith("error: a process that reads frames ended: ") and "Traceback" not in log
+    assert "fewer --data.workers need less. The finished epochs are saved; continue with" in sentence
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] == 0
+    codes, log = carry_out([(["--resume", out], None)])
+    assert codes == [0], log
+    assert_same(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
+
+
 def test_more_epochs_continue_the_same_run(carry_out, tiny_walkers, tiny_run, tmp_path):
     """A run of one epoch, continued to three, equals a run of three but for the evaluation at its first end."""
     options = [*tiny_run, f"--data.root={tiny_walkers}"]

@@ -1,7 +1,6 @@
 """`python -m strf_cuda.train` when something goes wrong on the way: damaged frames, Ctrl-C, a full disk."""
 
 import contextlib
-import multiprocessing
 import os
 import resource
 import shutil
@@ -135,22 +134,6 @@ def test_a_data_set_that_disappears_during_training_is_named(
 
 
 # Processes that read frames
-
-
-def test_workers_killed_by_the_system_end_the_run_in_one_sentence(fails, folder, monkeypatch, whole_run):
-    """As the kernel does when memory runs out. The finished epochs are kept, and the run goes on as if nothing was."""
-
-    def kill_the_workers():
-        for worker in multiprocessing.active_children():
-            os.kill(worker.pid, signal.SIGKILL)
-
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 6, kill_the_workers)  # the epoch's first step, before its last batch is asked for
-        sentence = fails("--data.workers=2")
-    assert sentence.startswith("a process that reads frames ended: ")
-    assert "fewer --data.workers need less" in sentence and sentence.endswith(advice(folder))
-    assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0 and not multiprocessing.active_children()
-    assert command("--resume", f"--out={folder}") == 0 and same_weights(folder, whole_run)
 
 
 def test_a_mistake_in_a_worker_keeps_its_traceback_and_names_the_finished_epochs(options, folder, monkeypatch):
