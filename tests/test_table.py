@@ -3,8 +3,8 @@
 import pytest
 
 import trees
+from reading import refused
 from strf_cuda.data.table import TrackletTable
-from strf_cuda.errors import InputError
 
 HEADER = "path,person,camera,tracklet,split"
 
@@ -22,12 +22,7 @@ def write(tmp_path):
 
 
 def rejected(path, *words):
-    with pytest.raises(InputError) as caught:
-        TrackletTable(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
+    refused(lambda: TrackletTable(path), *words)
 
 
 def files(tracklet):
