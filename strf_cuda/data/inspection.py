@@ -1,17 +1,15 @@
 """A look into the frames themselves: sizes, formats, fingerprints, and what cannot be decoded."""
 
 import hashlib
-import multiprocessing
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
 from strf_cuda.data.frames import read_frame, read_header
+from strf_cuda.data.parallel import map_in_processes
 from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
 
@@ -76,23 +74,10 @@ def inspect(tracklets: Sequence[Sequence[str]], *, workers: int) -> Frames:
     found = Frames()
     total = sum(map(len, tracklets))
     with tqdm(total=total, unit="frame", desc="decoding", disable=None, leave=False) as bar:
-        for one in _inspected(tracklets, workers):
+        for one in map_in_processes(inspect_tracklet, tracklets, workers, TRACKLETS_A_TASK):
             found.add(one)
             bar.update(one.count)
     return found
-
-
-def _inspected(tracklets: Sequence[Sequence[str]], workers: int) -> Iterator[Frames]:
-    if workers == 1:
-        yield from map(inspect_tracklet, tracklets)
-        return
-    # New processes instead of forks, and no interrupt in them: see strf_cuda.data.walkers.write.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    try:
-        yield from pool.map(inspect_tracklet, tracklets, chunksize=TRACKLETS_A_TASK)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def inspect_tracklet(paths: Sequence[str]) -> Frames:

@@ -10,13 +10,10 @@ info/walkers.json                            the parameters, by which a finished
 import csv
 import io
 import json
-import multiprocessing
 import os
 import secrets
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from strf_cuda.data.parallel import map_in_processes
 from strf_cuda.data.walkers.config import GENERATOR_VERSION, SPLITS, WalkersConfig
 from strf_cuda.data.walkers.plan import TrackletPlan, plan_queries, plan_split
 from strf_cuda.data.walkers.render import save_tracklet
@@ -125,23 +123,10 @@ def _write_set(folder: Path, config: WalkersConfig, workers: int, progress: bool
             (folder / f"bbox_{split}" / name).mkdir(parents=True)
     total = sum(plan.num_frames for plan in everything)
     with tqdm(total=total, unit="frame", desc="drawing walkers", disable=None if progress else True) as bar:
-        for drawn in _drawn(partial(save_tracklet, folder, config), everything, workers):
+        save = partial(save_tracklet, folder, config)
+        for drawn in map_in_processes(save, everything, workers, _TRACKLETS_A_TASK):
             bar.update(drawn)
     _write_info(folder / "info", config, plans)
-
-
-def _drawn(save: partial, plans: Sequence[TrackletPlan], workers: int) -> Iterator[int]:
-    """Saves every tracklet; yields its number of frames."""
-    if workers == 1:
-        yield from map(save, plans)
-        return
-    # Forking a process that runs threads, as one that trains does, can deadlock: new processes are started instead.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    try:
-        yield from pool.map(save, plans, chunksize=_TRACKLETS_A_TASK)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write_info(info: Path, config: WalkersConfig, plans: dict[str, list[TrackletPlan]]) -> None:
