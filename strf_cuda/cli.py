@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import os
 import re
+import signal
 import sys
 import traceback
 import types
@@ -32,7 +33,21 @@ def run(main: Callable[[], None]) -> int:
         main()
     except (InputError, KeyboardInterrupt) as error:
         return report(error)
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        return 128 + signal.SIGPIPE
     return 0
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads what is printed any more, as after `| head`; if so it is printed nowhere from here on."""
+    try:
+        print(flush=True)  # what failed before need not fail again without something to write
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def report(error: BaseException) -> int:

@@ -1,5 +1,6 @@
 """The configuration of the commands: precedence, and one sentence for each mistake."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -132,3 +133,13 @@ def test_a_command_shows_an_input_error_without_a_traceback(capsys):
 def test_reading_a_configuration_imports_neither_torch_nor_lightning():
     code = "import sys, strf_cuda.cli; print([m for m in ('torch', 'lightning', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_in_silence():
+    """As `| head` does."""
+    printing = "[print('line', flush=True) for _ in range(9999)]"
+    script = f"from strf_cuda.cli import run; raise SystemExit(run(lambda: {printing}))"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
