@@ -5,20 +5,11 @@ import pytest
 from scipy.io import savemat
 
 import trees
+from reading import refused
 from strf_cuda.data.splits import fingerprint, json_splits, matlab_splits
-from strf_cuda.errors import InputError
 
 PEOPLE = [f"person{number:03d}" for number in (3, 8, 20, 101)]
 SPLITS = trees.ten_splits(PEOPLE)
-
-
-def rejected(read, *words):
-    with pytest.raises(InputError) as caught:
-        read()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
 
 
 @pytest.fixture
@@ -59,8 +50,8 @@ def test_the_fingerprint_is_of_the_splits_and_their_order(read_json):
 
 @pytest.mark.parametrize("count", [1, 9, 11])
 def test_other_than_ten_splits_are_refused(read_json, read_matrix, count):
-    rejected(lambda: read_json((SPLITS * 2)[:count]), "splits.json", f"holds {count} splits instead of 10")
-    rejected(lambda: read_matrix([[4, 1, 3, 2]] * count), "ls_set", f"[{count}, 4]", "10 rows")
+    refused(lambda: read_json((SPLITS * 2)[:count]), "splits.json", f"holds {count} splits instead of 10")
+    refused(lambda: read_matrix([[4, 1, 3, 2]] * count), "ls_set", f"[{count}, 4]", "10 rows")
 
 
 @pytest.mark.parametrize(
@@ -78,46 +69,46 @@ def test_other_than_ten_splits_are_refused(read_json, read_matrix, count):
     ],
 )
 def test_a_faulty_split_is_named_by_its_number(read_json, fault, words):
-    rejected(lambda: read_json(SPLITS[:4] + [fault] + SPLITS[5:]), "splits.json", *words)
+    refused(lambda: read_json(SPLITS[:4] + [fault] + SPLITS[5:]), "splits.json", *words)
 
 
 @pytest.mark.parametrize("row", [[1, 2, 3, 3], [0, 1, 2, 3], [2, 3, 4, 5]])
 def test_a_row_that_does_not_hold_every_place_once_is_refused(read_matrix, row):
-    rejected(lambda: read_matrix([[4, 1, 3, 2]] * 9 + [row]), "ls_set", "numbers 1 to 4 once")
+    refused(lambda: read_matrix([[4, 1, 3, 2]] * 9 + [row]), "ls_set", "numbers 1 to 4 once")
 
 
 def test_a_matrix_of_another_number_of_people_is_refused(read_matrix):
-    rejected(lambda: read_matrix([[4, 1, 3, 2]] * 10, PEOPLE[:3]), "ls_set", "4 people", "3 person folders")
-    rejected(lambda: read_matrix([[1, 3, 2]] * 10, PEOPLE[:3]), "ls_set", "even number", "[10, 3]")
+    refused(lambda: read_matrix([[4, 1, 3, 2]] * 10, PEOPLE[:3]), "ls_set", "4 people", "3 person folders")
+    refused(lambda: read_matrix([[1, 3, 2]] * 10, PEOPLE[:3]), "ls_set", "even number", "[10, 3]")
 
 
 @pytest.mark.parametrize("content", [b"", b"no MATLAB", b"MATLAB 5.0 MAT-file" + bytes(200)])
 def test_a_damaged_matlab_file_is_named(tmp_path, content):
     path = tmp_path / "splits.mat"
     path.write_bytes(content)
-    rejected(lambda: matlab_splits(path, "ls_set", PEOPLE), str(path), "MATLAB")
+    refused(lambda: matlab_splits(path, "ls_set", PEOPLE), str(path), "MATLAB")
 
 
 def test_a_matlab_file_cut_short_is_named(tmp_path):
     path = tmp_path / "splits.mat"
     trees.write_split_matrix(path, SPLITS, PEOPLE)
     path.write_bytes(path.read_bytes()[:-9])
-    rejected(lambda: matlab_splits(path, "ls_set", PEOPLE), str(path), "cannot be read as a MATLAB file")
+    refused(lambda: matlab_splits(path, "ls_set", PEOPLE), str(path), "cannot be read as a MATLAB file")
 
 
 def test_a_matlab_file_without_the_splits_is_named_with_what_it_holds(tmp_path):
     savemat(tmp_path / "splits.mat", {"ls": [[1]]})
-    rejected(lambda: matlab_splits(tmp_path / "splits.mat", "ls_set", PEOPLE), "ls_set", "holds ls")
+    refused(lambda: matlab_splits(tmp_path / "splits.mat", "ls_set", PEOPLE), "ls_set", "holds ls")
 
 
 def test_a_damaged_json_file_is_named(tmp_path):
     trees.write_json(tmp_path / "splits.json", SPLITS)
     path = tmp_path / "splits.json"
     path.write_bytes(path.read_bytes()[:-9])
-    rejected(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON", "download it again")
+    refused(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON", "download it again")
     for content in (b"", b"\xff\xfe", b"[" * 100_000):
         path.write_bytes(content)
-        rejected(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON")
+        refused(lambda: json_splits([tmp_path]), str(path), "cannot be read as JSON")
 
 
 def test_other_json_files_are_passed_over(tmp_path):
