@@ -14,6 +14,7 @@ import numpy as np
 
 from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.markdown import aligned_text
 from strf_cuda.ordering import ranks_of, smallest
 
 AVERAGE_PRECISIONS = ("standard", "trapezoid")
@@ -277,13 +278,7 @@ def format_table(results: Mapping[str, RankingResult]) -> str:
         shares = (result.mAP, *(result.rank(k) for k in REPORTED_RANKS), result.mINP)
         percents = ("-" if np.isnan(share) else f"{100 * share:.1f}" for share in shares)
         rows.append((name, f"{len(result.average_precision):,}", f"{result.valid_queries:,}", *percents))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *figures in rows:
-        cells = [name.ljust(widths[0])]
-        cells += [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return aligned_text(rows)
 
 
 class _Table:

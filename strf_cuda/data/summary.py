@@ -1,26 +1,16 @@
 """What the lists of a data set hold, in tables that line up. No file is opened."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 
 from strf_cuda.data.inspection import Frames
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, LISTS, Tracklet, TrackletDataset
+from strf_cuda.markdown import aligned_text
 
 # A clip of training has 4 frames and, at the paper's stride of 8, spans 32.
 SHORT = (4, 32)
 MOST_CAMERAS = 20
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text, the first column flush left and the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def population(dataset: TrackletDataset) -> str:
@@ -36,7 +26,7 @@ def population(dataset: TrackletDataset) -> str:
             cells += [f"{lengths.min():,}", f"{np.median(lengths):,g}", f"{lengths.mean():,.1f}", f"{lengths.max():,}"]
             cells += [f"{(lengths < length).sum():,}" for length in SHORT]
         rows.append([name, *cells, *["-"] * (len(header) + len(SHORT) - 1 - len(cells))])
-    return aligned(rows)
+    return aligned_text(rows)
 
 
 def cameras(dataset: TrackletDataset) -> str:
@@ -52,7 +42,7 @@ def cameras(dataset: TrackletDataset) -> str:
         cells = [cell for name in LISTS for cell in (seen[name][number], frames[name][number])]
         rows.append([dataset.camera_names.get(number, str(number)), *(f"{cell:,}" for cell in cells)])
     more = len(numbers) - MOST_CAMERAS
-    return aligned(rows) + (f"\nand {more:,} more cameras" if more > 0 else "")
+    return aligned_text(rows) + (f"\nand {more:,} more cameras" if more > 0 else "")
 
 
 def remarks(dataset: TrackletDataset) -> list[list[str]]:
