@@ -120,6 +120,24 @@ def tiny_run():
     ]
 
 
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_walkers, tiny_run, tmp_path_factory):
+    """A checkpoint of `tiny_run` with STRF units and random weights, on the tiny walkers."""
+    from untrained import write_checkpoint
+
+    options = [*tiny_run, "--model.width=16", f"--data.root={tiny_walkers}"]
+    return write_checkpoint(tmp_path_factory.mktemp("strf") / "best.ckpt", *options)
+
+
+@pytest.fixture(scope="session")
+def tiny_baseline(tiny_walkers, tiny_run, tmp_path_factory):
+    """The same without units."""
+    from untrained import write_checkpoint
+
+    options = [*tiny_run, "--model.width=16", "--model.unit=none", f"--data.root={tiny_walkers}"]
+    return write_checkpoint(tmp_path_factory.mktemp("baseline") / "best.ckpt", *options)
+
+
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "run"

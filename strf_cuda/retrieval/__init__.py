@@ -1,0 +1,1 @@
+"""Search for people among embedded tracklets."""
