@@ -14,6 +14,7 @@ from strf_cuda.cli import load_config, run, to_dict
 from strf_cuda.config import DataConfig, EvaluateConfig, ProtocolConfig, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, joined, launched, start
+from strf_cuda.settings import data_settings, given, other_split_notes
 
 PROG = "python -m strf_cuda.evaluate"
 TOP = 10
@@ -68,7 +69,7 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
     data, protocol = _settings(config, trained)
     with team.one_on_each_machine_first():
         dataset = open_dataset(data.name, data.root, data.split)
-    dataset.notes.extend(_other_split_notes(data, trained.data))
+    dataset.notes.extend(other_split_notes(data, trained.data))
     autocast = autocast_type(config.precision, config.device)
     if team.is_first:
         for note in dataset.notes:
@@ -117,16 +118,11 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
 
 def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, ProtocolConfig]:
     """The run's data and protocol, with what was given on the command line in its place."""
-    data = dataclasses.replace(
-        trained.data,
-        **_given(name=config.data, root=config.root, split=config.split, workers=config.workers),
-    )
-    if config.data is not None and config.data != trained.data.name:
-        data.root, data.split = config.root, config.split
+    data = data_settings(trained.data, name=config.data, root=config.root, split=config.split, workers=config.workers)
     protocol = dataclasses.replace(
         trained.evaluation,
         shuffle_frames=config.shuffle_frames,
-        **_given(
+        **given(
             batch=config.batch,
             frames=config.frames,
             stride=config.stride,
@@ -142,21 +138,6 @@ def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig,
         if getattr(config, name) is not None and not protocol.rerank:
             raise InputError(f"{name} is {getattr(config, name)}, but there is no re-ranking without --rerank")
     return data, protocol
-
-
-def _other_split_notes(data: DataConfig, trained: DataConfig) -> list[str]:
-    """A note where the model knows people whom it is tested on: splits divide the same people differently."""
-    split, known = data.split or 0, trained.split or 0
-    if data.name != trained.name or split == known:
-        return []
-    return [
-        f"the model was trained on split {known}, which trains on people that split {split} tests on: these figures "
-        "are too high"
-    ]
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _check(config: EvaluateConfig) -> None:
