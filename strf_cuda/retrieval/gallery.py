@@ -3,8 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from strf_cuda.data.tracklets import JUNK_PERSON
+from strf_cuda.errors import InputError
+
+UNIT_TOLERANCE = 1e-3  # half types on the way leave less
 
 
 @dataclass(frozen=True)
@@ -61,19 +67,32 @@ class Gallery(ABC):
     """Embedded tracklets that queries are compared with.
 
     Attributes:
+        source: the file or folder, for messages.
         labels: of every row.
-        fingerprint: of the model that made the embeddings; queries must come from the same one.
+        frames: int64 [n], how many frames each tracklet has.
+        description: of the embeddings, see `strf_cuda.embeddings.Embeddings`: whose "data" and "protocol" queries must
+            be embedded with, and which names persons and cameras have.
         size: length F of the embeddings.
     """
 
+    source: str
     labels: Labels
-    fingerprint: str
+    frames: np.ndarray
+    description: dict[str, Any]
     size: int
 
     def __len__(self) -> int:
         return len(self.labels.persons)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that made the embeddings; queries must come from the same one."""
+        return self.description["fingerprint"]
+
     @abstractmethod
+    def paths_of(self, row: int) -> list[str]:
+        """The frame files of a tracklet, in temporal order."""
+
     def search(
         self,
         queries: np.ndarray,
@@ -89,4 +108,71 @@ class Gallery(ABC):
             selection: which rows may answer; None for all.
             junk: persons [Q] and cameras [Q] of the queries: rows of the same person by the same camera, and rows of
                 `JUNK_PERSON`, are left out, as evaluation does. None leaves nothing out.
+
+        Raises:
+            InputError: queries of another length than F, not finite or not of unit length; an empty gallery; a camera
+                that it does not have; a selection that leaves nothing.
         """
+        queries = self._checked(queries)
+        if k < 1:
+            raise InputError(f"k is {k}, but it must be 1 or more")
+        if junk is not None:
+            persons, cameras = (np.asarray(values, dtype=np.int64) for values in junk)
+            if persons.shape != (len(queries),) or cameras.shape != (len(queries),):
+                raise InputError(
+                    f"there are {len(queries)} queries, but {persons.size} persons and {cameras.size} cameras of them"
+                )
+            junk = persons, cameras
+        allowed = self.allowed(selection)
+        if junk is not None and (self.labels.persons == JUNK_PERSON).any():
+            known = self.labels.persons != JUNK_PERSON
+            allowed = known if allowed is None else allowed & known
+        return self._search(queries, k, allowed, junk)
+
+    def allowed(self, selection: Selection | None) -> np.ndarray | None:
+        """Which rows may answer, bool [n], or None where all may.
+
+        Raises:
+            InputError: as `search`, of the gallery and the selection.
+        """
+        if not len(self):
+            raise InputError(f"the gallery {self.source} is empty: there is nobody to find")
+        if selection is None:
+            return None
+        existing = np.unique(self.labels.cameras).tolist()
+        for camera in selection.cameras or ():
+            if camera not in existing:
+                raise InputError(
+                    f"the gallery {self.source} has no camera {camera}, but {', '.join(map(str, existing))}"
+                )
+        allowed = selection.rows(self.labels)
+        if allowed is not None and not allowed.any():
+            unknown = int(np.isnan(self.labels.start).sum())
+            timed = selection.since is not None or selection.until is not None
+            why = f"; the times of {unknown:,} are unknown" if timed and unknown else ""
+            raise InputError(f"none of the {len(self):,} tracklets of {self.source} is left by the selection{why}")
+        return allowed
+
+    @abstractmethod
+    def _search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        allowed: np.ndarray | None,
+        junk: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Matches:
+        """`search` after its checks: rows of `JUNK_PERSON` are no longer `allowed` where `junk` is given."""
+
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.size:
+            raise InputError(
+                f"queries have the shape {list(queries.shape)}, but the gallery {self.source} needs [queries, "
+                f"{self.size}]"
+            )
+        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+        for row in np.flatnonzero(~np.isfinite(lengths))[:1]:
+            raise InputError(f"query {row} is not finite: NaN or infinite numbers compare with nothing")
+        for row in np.flatnonzero(abs(lengths - 1) > UNIT_TOLERANCE)[:1]:
+            raise InputError(f"query {row} has the length {lengths[row]:.4g}, but embeddings have 1: divide it by that")
+        return queries
