@@ -7,6 +7,8 @@ rankings.png     queries at even distances through the list, right answers green
 
 import dataclasses
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ TOP = 10
 
 def main(argv: list[str] | None = None) -> None:
     with joined() as team:
-        config = load_config(EvaluateConfig, argv, prog=PROG)
+        config = read_options(sys.argv[1:] if argv is None else argv)
         if launched():
             config.devices = team.local_processes
 
@@ -30,6 +32,13 @@ def main(argv: list[str] | None = None) -> None:
 
         show_warnings_in_one_line()
         evaluate_checkpoint(config, team)
+
+
+def read_options(words: Sequence[str]) -> EvaluateConfig:
+    """The checked configuration that a command line gives."""
+    config = load_config(EvaluateConfig, words, prog=PROG)
+    _check(config)
+    return config
 
 
 def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """`python -m strf_cuda.pack ROOT OUT`: packs a data set into few large files, where opening many small ones is slow."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,14 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: options that cannot be used, a fault of the data set or of the packed copy.
     """
-    config = load_config(PackConfig, argv, prog=PROG, positional=["root", "out"])
+    config = read_options(sys.argv[1:] if argv is None else argv)
     if config.verify is not None:
-        if (config.root, config.out, config.name) != (None, None, None):
-            raise InputError("--verify takes a packed copy, and neither root, out nor name")
         _verify(config.verify)
         return
-    if config.root is None or config.out is None:
-        raise InputError(f"both a data set and a folder for its copy are needed: {PROG} ROOT OUT")
 
     from strf_cuda.data.layouts import recognise
 
@@ -51,6 +48,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name == "packed":
         raise InputError(f"{config.root} is a packed copy already: give the data set that it was made from")
     _pack(config.root, config.out, name)
+
+
+def read_options(words: Sequence[str]) -> PackConfig:
+    """The checked configuration that a command line gives."""
+    config = load_config(PackConfig, words, prog=PROG, positional=["root", "out"])
+    if config.verify is None:
+        if config.root is None or config.out is None:
+            raise InputError(f"both a data set and a folder for its copy are needed: {PROG} ROOT OUT")
+    elif (config.root, config.out, config.name) != (None, None, None):
+        raise InputError("--verify takes a packed copy, and neither root, out nor name")
+    return config
 
 
 def _pack(root: str, out: str, name: str) -> None:

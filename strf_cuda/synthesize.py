@@ -1,6 +1,7 @@
 """Command that makes the built-in data set: python -m strf_cuda.synthesize --out DIR."""
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.data.walkers.config import SIZES, SPLITS, SizeName, WalkersConfig
+
+PROG = "python -m strf_cuda.synthesize"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class SynthesizeConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Makes the set and its contact sheet and prints what it holds."""
-    config = load_config(SynthesizeConfig, argv, prog="python -m strf_cuda.synthesize")
+    config = read_options(sys.argv[1:] if argv is None else argv)
 
     from strf_cuda.data.walkers.sheet import caption, contact_sheet
     from strf_cuda.data.walkers.write import make_walkers
@@ -77,6 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             contact_sheet(root, config.walkers()).save(temporary)
     print(_table(config.walkers()))
     print(f"{root}: {seconds:.1f} s; {picture.name}: {caption()}")
+
+
+def read_options(words: Sequence[str]) -> SynthesizeConfig:
+    """The configuration that a command line gives; the set's parameters are checked when it is drawn."""
+    return load_config(SynthesizeConfig, words, prog=PROG)
 
 
 def _table(config: WalkersConfig) -> str:

@@ -9,9 +9,10 @@ tensorboard/      curves
 import itertools
 import json
 import shlex
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,23 @@ CHANGEABLE = (
 
 def main(argv: list[str] | None = None) -> None:
     with lasting_output(), joined() as team:
-        config = load_config(TrainConfig, argv, prog=PROG, presets=PRESETS)
+        words = sys.argv[1:] if argv is None else argv
+        config = read_options(words)
         if config.resume:
-            config = _continued(config.out, argv)
+            config = _continued(config.out, words)
         if launched():
             config.devices, config.nodes = team.local_processes, team.machines
 
         show_warnings_in_one_line()
         train(config, team)
+
+
+def read_options(words: Sequence[str]) -> TrainConfig:
+    """The configuration that a command line gives, checked unless a run to continue or torchrun changes it yet."""
+    config = load_config(TrainConfig, words, prog=PROG, presets=PRESETS)
+    if not config.resume and not launched():
+        check_training(config)
+    return config
 
 
 def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | None:
@@ -245,7 +255,7 @@ def _run_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _continued(out: str | None, argv: list[str] | None) -> TrainConfig:
+def _continued(out: str | None, argv: Sequence[str]) -> TrainConfig:
     """The saved configuration of a run, with the options given now, as far as a continued run may change them."""
     if out is None:
         raise InputError("--resume needs --out, the folder of the run to continue")

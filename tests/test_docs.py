@@ -1,6 +1,8 @@
 """The documentation against the software: its examples run, and its options, names, links and figures are right."""
 
-import importlib.util
+import dataclasses
+import functools
+import importlib
 import itertools
 import json
 import os
@@ -16,29 +18,23 @@ import torch
 import yaml
 
 from bench import index
-from strf_cuda.ablate import AblateConfig
+from strf_cuda import visualize
 from strf_cuda.ablation.reporting import signed
 from strf_cuda.ablation.results import with_spread
 from strf_cuda.ablation.rows import TABLES
-from strf_cuda.cli import _flat_fields, load_config, to_dict
-from strf_cuda.config import PRESETS, EvaluateConfig, RepeatConfig, TrainConfig, check_training
-from strf_cuda.data.__main__ import DataCommandConfig
+from strf_cuda.cli import _flat_fields, to_dict
 from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
-from strf_cuda.pack import PackConfig
-from strf_cuda.synthesize import SynthesizeConfig
 from tools import input_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
-CONFIGS = {
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "synthesize": SynthesizeConfig,
-    "data": DataCommandConfig,
-    "pack": PackConfig,
-    "repeat": RepeatConfig,
-    "ablate": AblateConfig,
+
+# What `python -m strf_cuda.NAME` runs, by that name: modules, and packages with a __main__.
+COMMANDS = {
+    path.parent.name if path.stem == "__main__" else path.stem: ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in [*ROOT.glob("strf_cuda/*.py"), *ROOT.glob("strf_cuda/*/__main__.py")]
+    if path.parent.name != "strf_cuda" or (path.stem != "__main__" and '__name__ == "__main__"' in path.read_text())
 }
 
 
@@ -79,27 +75,32 @@ def _configurations(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("command", "options"), found(r"^ *\$? *python -m strf_cuda\.(\w+)((?:\\\n|.)*)$"))
 def test_commands_can_be_typed_as_printed(command, options):
     words = shlex.split(options, comments=True)
-    if command not in CONFIGS:
-        assert importlib.util.find_spec(f"strf_cuda.{command}") and not words
-        return
-    config = read_options(command, words)
-    if command == "train":
-        check_training(config)
+    assert command in COMMANDS
+    read_options(command, words)
 
 
 def read_options(command, words):
-    if command in ("ablate", "repeat"):
-        return importlib.import_module(f"strf_cuda.{command}").read_options(words)
-    presets = PRESETS if command == "train" else None
-    positional = {"data": ["root"], "pack": ["root", "out"]}.get(command, [])
-    return load_config(CONFIGS[command], words, prog=command, presets=presets, positional=positional)
+    """What a command makes of its words; one without options takes none."""
+    module = importlib.import_module(COMMANDS[command])
+    if hasattr(module, "read_options"):
+        return module.read_options(words)
+    assert words == []
+
+
+@functools.cache
+def known_options():
+    """All options of all commands: the fields of the configurations that their modules read."""
+    drawing = [path.stem for path in ROOT.glob("strf_cuda/visualization/*.py") if path.stem in visualize.PICTURES]
+    modules = [*COMMANDS.values(), *(f"strf_cuda.visualization.{name}" for name in drawing)]
+    members = [member for module in modules for member in vars(importlib.import_module(module)).items()]
+    configs = {value for name, value in members if name.endswith("Config") and dataclasses.is_dataclass(value)}
+    return {name for config in configs for name in _flat_fields(config)} | {"config", "print_config", "help"}
 
 
 @pytest.mark.parametrize("words", found(r"`(--[a-z][^`]*)`(?! \| unknown)"))
 def test_options_named_in_the_text_exist(words):
-    known = {name for config in CONFIGS.values() for name in _flat_fields(config)} | {"config", "print_config", "help"}
     for option in re.findall(r"--([\w.]+)", words):
-        assert option in known
+        assert option in known_options()
 
 
 @pytest.mark.parametrize(("comparison", "options"), rows("paper.md", "| paper | options |"))

@@ -1,6 +1,7 @@
 """`python -m strf_cuda.data ROOT`: what a data set holds, what is wrong with it, and a contact sheet to look at."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +39,7 @@ class DataCommandConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config = load_config(DataCommandConfig, argv, prog=PROG, positional=["root"])
-    if config.workers < 0:
-        raise InputError(f"workers is {config.workers}, but it must be 0 or more")
-    if config.out is not None and Path(config.out).suffix.lower() != ".png":
-        raise InputError(f"out is {config.out}, but the contact sheet is a .png file")
-    if config.root is None and config.name not in (None, "walkers"):
-        raise InputError(f"the data set {config.name} needs its folder or file: {PROG} ROOT --name {config.name}")
+    config = read_options(sys.argv[1:] if argv is None else argv)
 
     from strf_cuda.data import inspection, open_dataset, summary
     from strf_cuda.data.layouts import recognise
@@ -79,6 +74,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         draw_contact_sheet(dataset, Path(config.out).expanduser())
         print(f"\n{config.out}: the contact sheet")
+
+
+def read_options(words: Sequence[str]) -> DataCommandConfig:
+    """The checked configuration that a command line gives."""
+    config = load_config(DataCommandConfig, words, prog=PROG, positional=["root"])
+    if config.workers < 0:
+        raise InputError(f"workers is {config.workers}, but it must be 0 or more")
+    if config.out is not None and Path(config.out).suffix.lower() != ".png":
+        raise InputError(f"out is {config.out}, but the contact sheet is a .png file")
+    if config.root is None and config.name not in (None, "walkers"):
+        raise InputError(f"the data set {config.name} needs its folder or file: {PROG} ROOT --name {config.name}")
+    return config
 
 
 def _problems(dataset, name: str, frames, decoded_all: bool) -> list[str]:
