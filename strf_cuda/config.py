@@ -207,14 +207,11 @@ class RepeatConfig(TrainConfig):
 
 
 @dataclass
-class EvaluateConfig:
-    """Evaluates a trained model: mAP, CMC, mINP, ranked results and a picture of them.
-
-    Data set, frame size and protocol are those of the training run unless given here.
+class EvaluationOptions:
+    """Which model is evaluated, on what, and how: what commands that do so have in common.
 
     Args:
         checkpoint: a checkpoint file of strf_cuda.train
-        out: folder for metrics.json, rankings.json and rankings.png; null takes evaluation/ in the run's folder
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's
@@ -229,14 +226,11 @@ class EvaluateConfig:
         shuffle_frames: shuffle the frames of every clip, a control that takes the dynamics away
         average_precision: standard or trapezoid
         workers: processes that decode frames
-        queries: rows of the picture
         precision: arithmetic of the forward pass
         device: auto takes a GPU if there is one
-        devices: processes on this machine, as in training
     """
 
     checkpoint: str
-    out: str | None = None
     data: DataName | None = None
     root: str | None = None
     split: int | None = None
@@ -251,9 +245,24 @@ class EvaluateConfig:
     shuffle_frames: bool = False
     average_precision: Literal["standard", "trapezoid"] | None = None
     workers: int | None = None
-    queries: int = 12
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+@dataclass
+class EvaluateConfig(EvaluationOptions):
+    """Evaluates a trained model: mAP, CMC, mINP, ranked results and a picture of them.
+
+    Data set, frame size and protocol are those of the training run unless given here.
+
+    Args:
+        out: folder for metrics.json, rankings.json and rankings.png; null takes evaluation/ in the run's folder
+        queries: rows of the picture
+        devices: processes on this machine, as in training
+    """
+
+    out: str | None = None
+    queries: int = 12
     devices: int = 1
 
 

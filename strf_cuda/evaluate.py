@@ -5,7 +5,6 @@ rankings.json    the ten nearest tracklets of every query
 rankings.png     queries at even distances through the list, right answers green, wrong ones red
 """
 
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from strf_cuda.cli import load_config, run, to_dict
-from strf_cuda.config import DataConfig, EvaluateConfig, ProtocolConfig, TrainConfig
+from strf_cuda.config import EvaluateConfig
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, joined, launched, start
-from strf_cuda.settings import data_settings, given, other_split_notes
+from strf_cuda.settings import check_evaluation, evaluation_settings, other_split_notes
 
 PROG = "python -m strf_cuda.evaluate"
 TOP = 10
@@ -75,7 +74,7 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
     team.connect(device)
     keep_freed_memory(device)
     model, trained = load_model(Path(config.checkpoint).expanduser())
-    data, protocol = _settings(config, trained)
+    data, protocol = evaluation_settings(config, trained)
     with team.one_on_each_machine_first():
         dataset = open_dataset(data.name, data.root, data.split)
     dataset.notes.extend(other_split_notes(data, trained.data))
@@ -125,47 +124,11 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
     return metrics
 
 
-def _settings(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, ProtocolConfig]:
-    """The run's data and protocol, with what was given on the command line in its place."""
-    data = data_settings(trained.data, name=config.data, root=config.root, split=config.split, workers=config.workers)
-    protocol = dataclasses.replace(
-        trained.evaluation,
-        shuffle_frames=config.shuffle_frames,
-        **given(
-            batch=config.batch,
-            frames=config.frames,
-            stride=config.stride,
-            flip=config.flip,
-            rerank=config.rerank,
-            rerank_k1=config.rerank_k1,
-            rerank_k2=config.rerank_k2,
-            rerank_lambda=config.rerank_lambda,
-            average_precision=config.average_precision,
-        ),
-    )
-    for name in ("rerank_k1", "rerank_k2", "rerank_lambda"):
-        if getattr(config, name) is not None and not protocol.rerank:
-            raise InputError(f"{name} is {getattr(config, name)}, but there is no re-ranking without --rerank")
-    return data, protocol
-
-
 def _check(config: EvaluateConfig) -> None:
-    at_least = {
-        "devices": 1,
-        "batch": 1,
-        "frames": 1,
-        "stride": 1,
-        "rerank_k1": 1,
-        "rerank_k2": 1,
-        "workers": 0,
-        "queries": 0,
-    }
-    for name, least in at_least.items():
-        value = getattr(config, name)
-        if isinstance(value, int) and value < least:
-            raise InputError(f"{name} is {value}, but it must be {least} or more")
-    if config.rerank_lambda is not None and not 0 <= config.rerank_lambda <= 1:
-        raise InputError(f"rerank_lambda is {config.rerank_lambda}, but it must be between 0 and 1")
+    check_evaluation(config)
+    for name, least in {"devices": 1, "queries": 0}.items():
+        if getattr(config, name) < least:
+            raise InputError(f"{name} is {getattr(config, name)}, but it must be {least} or more")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from strf_cuda.config import DataConfig
+from strf_cuda.config import DataConfig, EvaluationOptions, ProtocolConfig, TrainConfig
+from strf_cuda.errors import InputError
 
 
 def data_settings(
@@ -13,6 +14,47 @@ def data_settings(
     if name is not None and name != trained.name:
         trained = dataclasses.replace(trained, root=None, split=None)
     return dataclasses.replace(trained, **given(name=name, root=root, split=split, workers=workers))
+
+
+def check_evaluation(options: EvaluationOptions) -> None:
+    """Raises an `InputError` for a number that no evaluation can use."""
+    at_least = {"batch": 1, "frames": 1, "stride": 1, "rerank_k1": 1, "rerank_k2": 1, "workers": 0}
+    for name, least in at_least.items():
+        value = getattr(options, name)
+        if isinstance(value, int) and value < least:
+            raise InputError(f"{name} is {value}, but it must be {least} or more")
+    if options.rerank_lambda is not None and not 0 <= options.rerank_lambda <= 1:
+        raise InputError(f"rerank_lambda is {options.rerank_lambda}, but it must be between 0 and 1")
+
+
+def evaluation_settings(options: EvaluationOptions, trained: TrainConfig) -> tuple[DataConfig, ProtocolConfig]:
+    """The run's data and protocol, with what was given in its place.
+
+    Raises:
+        InputError: an option of re-ranking without re-ranking.
+    """
+    data = data_settings(
+        trained.data, name=options.data, root=options.root, split=options.split, workers=options.workers
+    )
+    protocol = dataclasses.replace(
+        trained.evaluation,
+        shuffle_frames=options.shuffle_frames,
+        **given(
+            batch=options.batch,
+            frames=options.frames,
+            stride=options.stride,
+            flip=options.flip,
+            rerank=options.rerank,
+            rerank_k1=options.rerank_k1,
+            rerank_k2=options.rerank_k2,
+            rerank_lambda=options.rerank_lambda,
+            average_precision=options.average_precision,
+        ),
+    )
+    for name in ("rerank_k1", "rerank_k2", "rerank_lambda"):
+        if getattr(options, name) is not None and not protocol.rerank:
+            raise InputError(f"{name} is {getattr(options, name)}, but there is no re-ranking without --rerank")
+    return data, protocol
 
 
 def other_split_notes(data: DataConfig, trained: DataConfig) -> list[str]:
