@@ -31,7 +31,7 @@ def queries(embeddings):
 
 
 def nearest(embeddings, queries, k, left_out=None):
-    """Rows and distances of the k nearest by all distances in float64, rounded to float32, rows in order where equal."""
+    """Rows and distances of the k nearest by distances in float64, rounded to float32, equal ones by row."""
     cosines = np.stack([(query.astype(np.float64) * embeddings.vectors).sum(1) for query in queries])
     distances = np.maximum(1 - cosines, 0).astype(np.float32)
     if left_out is not None:

@@ -88,7 +88,7 @@ class _Nearest:
         self.distances = np.full((len(queries), k), np.inf, np.float32)
         self._queries = queries
         # A product of unit vectors in float32 is wrong by no more than this, in whatever order its terms are added
-        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the rest is for the distance's rounding.
+        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the rest is for rounding the distance.
         self._error = (queries.shape[1] + 8) * _ROUNDING * (1 + 2 * UNIT_TOLERANCE)
 
     def add(self, rows: np.ndarray, vectors: np.ndarray, junk: np.ndarray | None, source: str) -> None:
