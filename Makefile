@@ -1,7 +1,8 @@
 # make train    trains and evaluates on the built-in walkers
 # make test     lints and runs the fast tests; make test-slow runs the long ones too
+# make docs     makes the site of the documentation
 #
-# Both set everything up first, in $(VENV), and build the operator library where its sources are newer (make build).
+# All set everything up first, in $(VENV), and build the operator library where its sources are newer (make build).
 # PIP_FLAGS is passed to pip, for an index of your own for example, and PYTEST_FLAGS to pytest. Tests of one file stay in
 # one process, as they share what is compiled for them; the files go in order, so that no long one is left for the end.
 # A torch >= 2.10 that $(PYTHON) has already is used as it is; otherwise the one in constraints.txt is installed.
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 BUILT := strf_cuda/native_build.json
 SOURCES := CMakeLists.txt setup.py $(wildcard cmake/* csrc/*.* csrc/*/*.* python/*)
 
-.PHONY: train test test-slow lint setup build clean
+.PHONY: train test test-slow docs lint setup build clean
 
 train: $(BUILT)
 	$(BIN)/python -m strf_cuda.train
@@ -26,6 +27,10 @@ test: lint $(BUILT)
 
 test-slow: lint $(BUILT)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "slow or not slow"
+
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo 'open build/docs/index.html in a browser'
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ class DataConfig:
 
     Args:
         name: walkers (the built-in set), mars, duke (DukeMTMC-VideoReID), ilids (iLIDS-VID), prid (PRID2011), folder
-            (root/person/camera/tracklet/*.jpg), table (a CSV of frames) or packed (what strf_cuda.pack wrote)
+            (root/person/camera/tracklet/frame.jpg), table (a CSV of frames) or packed (what strf_cuda.pack wrote)
         root: folder or CSV file; null puts the small set of walkers into the cache folder
         split: which official split, 0 to 9, of a data set that has ten; null for the first, or where there is one
         height: frame height in pixels

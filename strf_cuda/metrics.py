@@ -247,8 +247,8 @@ def evaluate_by_challenge(
     """The figures of all queries, and of the queries of each challenge, against the whole gallery.
 
     Returns:
-        "all" first, then a result for each challenge that a query has: none, occluded, misaligned, look-alike, then
-        any others by name. Queries of unstated challenge appear under "all" only.
+        "all" first, then a result for each challenge that a query has, in the order none, occluded, misaligned,
+        look-alike, then any others by name. Queries of unstated challenge appear under "all" only.
 
     Raises:
         InputError: as `evaluate_ranking`.

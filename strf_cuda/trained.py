@@ -28,7 +28,7 @@ class TrainedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of the architecture and all weights: equal for models whose features compare."""
+        """SHA-256 of the architecture and all weights, in hexadecimal; the same for models whose features compare."""
         digest = hashlib.sha256()
         architecture = {**to_dict(self.config.model), "weights": None, "recompute": None}
         digest.update(json.dumps(architecture, sort_keys=True).encode())

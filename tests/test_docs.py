@@ -114,7 +114,7 @@ def test_names_in_the_text_exist(name):
     pkgutil.resolve_name(name)
 
 
-@pytest.mark.parametrize("path", found(r"`((?:strf_cuda|tests|bench|docs)/[\w/]+\.\w+)`"))
+@pytest.mark.parametrize("path", found(r"`((?:strf_cuda|csrc|python|tools|tests|bench|docs)/[\w/]+\.\w+)`"))
 def test_files_named_in_the_text_exist(path):
     assert (ROOT / path).is_file()
 
