@@ -7,7 +7,7 @@ papers report it, or the trapezoid of the official MATLAB code. mINP is that of 
 a match enters no mean and is counted. Equal distances rank in gallery order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -261,13 +261,17 @@ def evaluate_by_challenge(
         [tracklet.camera_id for tracklet in gallery],
         average_precision=average_precision,
     )
-    challenges = {tracklet.challenge for tracklet in queries} - {None}
-    known = [challenge for challenge in CHALLENGE_ORDER if challenge in challenges]
     results = {"all": whole}
-    for challenge in known + sorted(challenges - set(known)):
+    for challenge in in_challenge_order({tracklet.challenge for tracklet in queries} - {None}):
         rows = [index for index, tracklet in enumerate(queries) if tracklet.challenge == challenge]
         results[challenge] = whole.subset(rows)
     return results
+
+
+def in_challenge_order(challenges: Collection[str | None]) -> list[str | None]:
+    """none, occluded, misaligned, look-alike, then any others by name, and None, the unstated one, last."""
+    known = [challenge for challenge in CHALLENGE_ORDER if challenge in challenges]
+    return known + sorted({*challenges} - {*known, None}) + [None] * (None in challenges)
 
 
 def format_table(results: Mapping[str, RankingResult]) -> str:

@@ -82,7 +82,7 @@ class STRF(nn.Module):
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
-        for half in self._halves():
+        for half in self.halves():
             x = factorized_attention(
                 x,
                 self.weight if len(half) == len(self.paths) else self.weight[half[0] : half[-1] + 1],
@@ -93,7 +93,7 @@ class STRF(nn.Module):
             )
         return x
 
-    def _halves(self) -> list[range]:
+    def halves(self) -> list[range]:
         """Indices of the paths that share one multiplication, in the order of execution."""
         temporal = range(sum(path in TEMPORAL_PATHS for path in self.paths))
         spatial = range(len(temporal), len(self.paths))

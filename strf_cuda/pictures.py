@@ -78,7 +78,7 @@ def draw_rankings(
 
     top = MARGIN + TITLE_HEIGHT
     for row, query in enumerate(queries):
-        label = _label(query, person_names, camera_names)
+        label = tracklet_label(query, person_names, camera_names)
         challenge = query.challenge if query.challenge not in (None, "none") else ""
         _draw_tracklet(canvas, MARGIN, top, query, QUERY_FRAME, label, challenge)
         line = answers_left - QUERY_GAP // 2
@@ -89,7 +89,7 @@ def draw_rankings(
             left = answers_left + rank * (cell + GAP)
             answer = gallery[index]
             right = answer.person_id == query.person_id
-            label = _label(answer, person_names, camera_names)
+            label = tracklet_label(answer, person_names, camera_names)
             note = "" if distances is None else f"{distances[row][rank]:.3f}"
             _draw_tracklet(canvas, left, top, answer, GREEN if right else RED, label, note)
             _draw_badge(draw, left + cell - BORDER - BADGE - 3, top + BORDER + BADGE + 3, right)
@@ -133,7 +133,10 @@ def _draw_badge(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool) -> None:
         draw.line([(x - 4, y + 4), (x + 4, y - 4)], WHITE, 3)
 
 
-def _label(tracklet: Tracklet, person_names: Mapping[int, str] | None, camera_names: Mapping[int, str] | None) -> str:
+def tracklet_label(
+    tracklet: Tracklet, person_names: Mapping[int, str] | None = None, camera_names: Mapping[int, str] | None = None
+) -> str:
+    """Who is seen by which camera, by the names that the data set has for them."""
     if tracklet.person_id == DISTRACTOR_PERSON:
         person = "distractor"
     else:

@@ -19,7 +19,7 @@ from strf_cuda.data.indexing import (
     number_names,
     population_notes,
 )
-from strf_cuda.data.tracklets import Tracklet, TrackletDataset
+from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import is_folder, list_folder
 from strf_cuda.errors import InputError
 
@@ -82,6 +82,22 @@ class TrackletFolder(TrackletDataset):
         )
 
 
+def read_tracklet(folder: str | os.PathLike) -> Tracklet:
+    """The frames of one folder, in natural order, of somebody unknown (`JUNK_PERSON`) seen by camera 0.
+
+    Raises:
+        InputError: there is no such folder, or no .jpg, .jpeg or .png in it.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        said = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"the tracklet {path} {said}: give a folder of frames")
+    frames = _frames_in(path)
+    if not frames:
+        raise InputError(f"the tracklet {path} holds no frame: it must hold {', '.join(IMAGE_SUFFIXES)} images")
+    return Tracklet(FramePaths(str(path), encode_names(frames)), JUNK_PERSON, 0)
+
+
 def split_by_person(
     tracklets: list[Tracklet], people: int, test_fraction: float, seed: int
 ) -> tuple[dict[str, list[Tracklet]], list[str]]:
@@ -113,13 +129,17 @@ def scan_people(root: Path) -> dict[tuple[str, str, str], FramePaths]:
             folder = root / person / camera
             for tracklet in subfolders(folder, "tracklet"):
                 path = folder / tracklet
-                frames = [name for name in visible(path) if name.lower().endswith(IMAGE_SUFFIXES)]
+                frames = _frames_in(path)
                 if not frames:
                     raise InputError(
                         f"tracklet {path} is empty: it must hold {', '.join(IMAGE_SUFFIXES)} images, or be removed"
                     )
                 tracklets[person, camera, tracklet] = FramePaths(str(path), encode_names(frames))
     return tracklets
+
+
+def _frames_in(folder: Path) -> list[str]:
+    return [name for name in visible(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
 
 
 def subfolders(folder: Path, level: str, layout: str = LAYOUT) -> list[str]:
