@@ -5,7 +5,7 @@ protocol asks for clips of whole tracklets. Several processes deal the same batc
 and add their sums, in float64, so they embed as one does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,6 @@ from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.distributed import add_over_processes, process_and_processes
 
 
-@torch.inference_mode()
 def embed_tracklets(
     model: nn.Module,
     tracklets: Sequence[Tracklet],
@@ -44,10 +43,30 @@ def embed_tracklets(
     Raises:
         InputError: a frame that cannot be read.
     """
+    (embeddings,) = embed_in_parts(model, [tracklets], data, protocol, autocast=autocast, progress=progress)
+    return embeddings
+
+
+@torch.inference_mode()
+def embed_in_parts(
+    model: nn.Module,
+    parts: Sequence[Sequence[Tracklet]],
+    data: DataConfig,
+    protocol: ProtocolConfig,
+    *,
+    autocast: torch.dtype | None = None,
+    progress: bool = True,
+) -> Iterator[Tensor]:
+    """Yields the embeddings of one part after the other, arguments and errors as `embed_tracklets`.
+
+    No batch goes across parts, so those of a part are the same to the bit whatever the others are. Frames are read
+    ahead all the same.
+    """
     device = next(model.parameters()).device
     process, processes = process_and_processes()
+    sizes = [len(part) for part in parts]
     loader = evaluation_loader(
-        tracklets,
+        [tracklet for part in parts for tracklet in part],
         batch_frames=protocol.batch * data.frames,
         height=data.height,
         width=data.width,
@@ -55,20 +74,30 @@ def embed_tracklets(
         workers=data.workers,
         stride=protocol.stride,
         shuffle_frames=protocol.shuffle_frames,
+        parts=sizes,
         process=process,
         processes=processes,
     )
     hidden = None if progress and process == 0 else True
-    sums = None
+    sums, part, first = None, 0, 0
     for clips, owners in tqdm(loader, desc="embedding", unit="batch", disable=hidden, leave=False):
+        while owners[0] >= first + sizes[part]:
+            yield _unit_sums(sums, sizes[part], device)
+            sums, part, first = None, part + 1, first + sizes[part]
         clips = normalise(clips.to(device, non_blocking=True))
         for view in (clips, clips.flip(4)) if protocol.flip else (clips,):
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 features = model(view)
             if sums is None:
-                sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
-            sums.index_add_(0, owners, features.cpu().double())
-    sums = add_over_processes(sums, len(tracklets), device)
+                sums = torch.zeros(sizes[part], features.shape[1], dtype=torch.float64)
+            sums.index_add_(0, owners - first, features.cpu().double())
+    for size in sizes[part:]:  # several where this process has no batch of the last ones
+        yield _unit_sums(sums, size, device)
+        sums = None
+
+
+def _unit_sums(sums: Tensor | None, rows: int, device: torch.device) -> Tensor:
+    sums = add_over_processes(sums, rows, device)
     # Means differ from sums by a factor, which the scaling to unit length takes away.
     return F.normalize(sums).float()
 

@@ -172,20 +172,26 @@ class EvaluationClips(_ClipDataset):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def batches(self, frames: int) -> list[list[int]]:
+    def batches(self, frames: int, tracklets: range | None = None) -> list[list[int]]:
         """The clips in batches of one length: up to `frames` frames, or a single clip where that has more.
 
         The longest clips come first, so that too little memory shows at once; clips of one length keep their order.
+
+        Args:
+            tracklets: consecutive ones whose clips are wanted; all without it.
         """
+        tracklets = range(len(self.tracklets)) if tracklets is None else tracklets
+        begin, end = (int(self._ends[index - 1]) if index else 0 for index in (tracklets.start, tracklets.stop))
         if self._frames == "all":
-            lengths = np.concatenate([list(map(len, self._clips_of(tracklet))) for tracklet in self.tracklets])
+            chosen = (self.tracklets[index] for index in tracklets)
+            lengths = np.concatenate([list(map(len, self._clips_of(tracklet))) for tracklet in chosen])
         else:
-            lengths = np.full(len(self), self._frames)
+            lengths = np.full(end - begin, self._frames)
         order = np.argsort(-lengths, kind="stable")
         batches = []
         for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
             size = max(1, frames // int(lengths[same[0]]))
-            batches += [same[first : first + size].tolist() for first in range(0, len(same), size)]
+            batches += [(begin + same[first : first + size]).tolist() for first in range(0, len(same), size)]
         return batches
 
     def _clips_of(self, tracklet: Tracklet) -> Sequence[np.ndarray]:
@@ -268,12 +274,16 @@ def evaluation_loader(
     workers: int,
     stride: int = 1,
     shuffle_frames: bool = False,
+    parts: Sequence[int] | None = None,
     process: int = 0,
     processes: int = 1,
 ) -> ClipLoader:
     """All clips of the tracklets in batches of `batch_frames` frames, see `EvaluationClips`.
 
     With several processes the batches are the same as with one and are dealt out in turn.
+
+    Args:
+        parts: the sizes of consecutive parts of the tracklets; no batch goes across them. One part without it.
 
     Returns:
         A loader of pairs (clips uint8 [batch, frames, height, width, 3], tracklet indexes int64 [batch]).
@@ -284,7 +294,10 @@ def evaluation_loader(
     dataset = EvaluationClips(
         tracklets, height=height, width=width, frames=frames, stride=stride, shuffle_frames=shuffle_frames
     )
-    batches = dataset.batches(batch_frames)[process::processes]
+    ends = np.cumsum([len(tracklets)] if parts is None else parts).tolist()
+    batches = []
+    for first, end in zip([0, *ends], ends, strict=False):
+        batches += dataset.batches(batch_frames, range(first, end))[process::processes]
     return ClipLoader(dataset, batch_sampler=batches, collate_fn=_collate, **_loading(workers))
 
 
