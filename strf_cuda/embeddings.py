@@ -15,6 +15,8 @@ and protocol, the data set, names of persons and cameras.
 """
 
 import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from strf_cuda.data.tracklets import LISTS
 from strf_cuda.errors import InputError
@@ -30,7 +31,8 @@ from strf_cuda.files import replacing
 
 LIST_BITS = {name: 1 << bit for bit, name in enumerate(LISTS)}
 FORMAT = 1
-_KEY = "strf_cuda"
+_KEY, _KEY_OF_METADATA = "strf_cuda", "__metadata__"
+_NAMES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Embeddings:
         """The frame files of a tracklet, in temporal order."""
         begin = int(self.path_ends[row - 1]) if row else 0
         text = bytes(self.paths[begin : int(self.path_ends[row])])
-        return [path.decode() for path in text.split(b"\0")[:-1]]
+        return [os.fsdecode(path) for path in text.split(b"\0")[:-1]]
 
 
 _TYPES = {
@@ -82,17 +84,63 @@ _TYPES = {
 
 def encode_paths(tracklets: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
     """`paths` and `path_ends` of tracklets given by their frame files."""
-    texts = [b"".join(path.encode() + b"\0" for path in paths) for paths in tracklets]
+    texts = [b"".join(os.fsencode(path) + b"\0" for path in paths) for paths in tracklets]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     return np.frombuffer(b"".join(texts), dtype=np.uint8), ends
 
 
 def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
     """Writes the file whole or not at all."""
-    tensors = {name: np.ascontiguousarray(getattr(embeddings, name), dtype=kind) for name, kind in _TYPES.items()}
-    description = {"format": FORMAT, **embeddings.description}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {_KEY: json.dumps(description)})
+        _write(temporary, [embeddings], embeddings.description)
+
+
+def join_embeddings(path: str | Path, parts: Sequence[Path], description: dict[str, Any]) -> None:
+    """Writes the rows of several embeddings files, one after the other, into one; holds one of them in memory.
+
+    Raises:
+        InputError: as `read_embeddings`, and in place of what the system says of a full disk.
+    """
+    with replacing(path) as temporary:
+        _write(temporary, _Files(parts), description)
+
+
+class _Files(Sequence[Embeddings]):
+    """Embeddings files that are opened when they are looked at."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Embeddings:
+        return read_embeddings(self._paths[index])
+
+
+def _write(path: Path, parts: Sequence[Embeddings], description: dict[str, Any]) -> None:
+    """The layout of safetensors: 8 bytes of length, a JSON header, the arrays, those of the largest numbers first."""
+    shapes = [{name: getattr(part, name).shape for name in _TYPES} for part in parts]
+    header: dict[str, Any] = {_KEY_OF_METADATA: {_KEY: json.dumps({"format": FORMAT, **description})}}
+    places, end = {}, 0
+    for name, kind in sorted(_TYPES.items(), key=lambda item: -np.dtype(item[1]).itemsize):
+        shape = [sum(each[name][0] for each in shapes), *shapes[0][name][1:]]
+        places[name], end = end, end + math.prod(shape) * np.dtype(kind).itemsize
+        header[name] = {"dtype": _NAMES[kind], "shape": shape, "data_offsets": [places[name], end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        start, paths_before = file.tell(), 0
+        for part in parts:
+            for name, kind in _TYPES.items():
+                array = np.asarray(getattr(part, name), dtype=kind)
+                if name == "path_ends":
+                    array = array + paths_before
+                file.seek(start + places[name])
+                file.write(np.ascontiguousarray(array).data)
+                places[name] += array.nbytes
+            paths_before += len(part.paths)
 
 
 def read_embeddings(path: str | Path) -> Embeddings:
@@ -115,7 +163,11 @@ def read_embeddings(path: str | Path) -> Embeddings:
     description = json.loads(described)
     if description.get("format") != FORMAT:
         raise InputError(f"{path} has format {description.get('format')}, but this version reads format {FORMAT}")
-    return Embeddings(**_mapped(path), description=description)
+    arrays = _mapped(path)
+    rows = {len(array) for name, array in arrays.items() if name != "paths"}
+    if len(rows) > 1 or arrays["vectors"].ndim != 2 or arrays["path_ends"][-1:].sum() != len(arrays["paths"]):
+        raise InputError(f"{path} is damaged: its arrays do not fit together")
+    return Embeddings(**arrays, description=description)
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
@@ -125,6 +177,8 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
         header = json.loads(file.read(size))
     arrays = {}
     for name, kind in _TYPES.items():
+        if header[name]["dtype"] != _NAMES[kind]:
+            raise InputError(f"{path} is damaged: its {name} are {header[name]['dtype']}, not {_NAMES[kind]}")
         shape, offset = tuple(header[name]["shape"]), 8 + size + header[name]["data_offsets"][0]
         empty = 0 in shape  # nothing to map
         arrays[name] = np.zeros(shape, kind) if empty else np.memmap(path, kind, "r", offset, shape)
