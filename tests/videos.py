@@ -37,7 +37,7 @@ class Mover:
 
 RED = Mover(1, (200, 40, 50), 4, 8, right=4)
 GREEN = Mover(2, (40, 170, 60), 130, 50, right=-3, first=3, last=18)
-BLUE = Mover(3, (40, 60, 190), 70, 50, down=0, first=6)
+BLUE = Mover(3, (40, 60, 190), 40, 50, first=6)
 MOVERS = (RED, GREEN, BLUE)
 
 
@@ -64,7 +64,17 @@ def tracks(movers=MOVERS, *, without=(), row="{frame},{track},{left},{top},{widt
 
 
 def write_video(
-    path, pictures, *, codec="libx264", pixels="yuv444p", rotation=0, times=None, space=None, full=None, **options
+    path,
+    pictures,
+    *,
+    codec="libx264",
+    pixels="yuv444p",
+    rotation=0,
+    times=None,
+    space=None,
+    full=None,
+    interlaced=False,
+    **options,
 ):
     """Encodes frames nearly without loss, 25 a second or at the given times in hundredths of a second.
 
@@ -81,7 +91,9 @@ def write_video(
         stream = container.add_stream(codec, rate=25 if times is None else 100)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = pixels
-        stream.options = {"crf": "1", "preset": "ultrafast"} if codec == "libx264" else {"qscale:v": "1"}
+        stream.options = {"crf": "1", "preset": "ultrafast"} if codec == "libx264" else {"qmin": "1", "qmax": "1"}
+        if interlaced:
+            stream.options = {**stream.options, "flags": "+ilme+ildct"}
         if space is not None:
             stream.codec_context.colorspace = space
         if full is not None:

@@ -67,6 +67,7 @@ def cut_tracklets(config: CutConfig, *, progress: bool = True) -> Cut:
 
     Raises:
         InputError: options, a video, tracks or a folder that cannot be used, or that do not belong together.
+        KeyboardInterrupt: stopped by Ctrl-C; the message says how far it is.
     """
     check_cut(config)
     video, tracks, out = (Path(path).expanduser() for path in (config.video, config.tracks, config.out))
@@ -88,7 +89,9 @@ def cut_tracklets(config: CutConfig, *, progress: bool = True) -> Cut:
             store.begin([(name, person) for name, person, _ in missing])
             notes += _cut(missing, frames, video, store, config, progress)
         except OSError as error:
-            raise InputError(f"cannot write to {out}: {error.strerror}; the same command goes on from here") from error
+            raise InputError(f"cannot write to {out}: {error.strerror}; {_goes_on(store)}") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_goes_on(store)) from None
         if not store.finished:
             raise InputError(f"no tracklet of {video} is whole: {'; '.join(notes)}")
         content = store.complete_with(
@@ -128,6 +131,10 @@ def _check_length(boxes: Tracks, frames: Video, video: Path, tracks: Path, first
             f"tracks outside the video: {tracks} goes on to frame {last:,}, {video} has {count:,} frames; {after:,} of "
             f"{len(boxes):,} boxes lie after its end; are these the tracks of this video?"
         )
+
+
+def _goes_on(store: Store) -> str:
+    return f"{len(store.finished):,} tracklets are whole, and the same command goes on with the others"
 
 
 def _named(plans: list[Plan], config: CutConfig) -> Iterator[tuple[str, str, Plan]]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from strf_cuda.data.folder import SPLITS
+from strf_cuda.data.folder import SPLITS, visible
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing, write_json
 from strf_cuda.video import sidecar
@@ -48,10 +48,14 @@ class Store:
         _check_folder(out)
         self.complete = self._find_complete()
         self.finished = {}
-        if self.complete is None:
+        if self.complete:
+            self._clear()  # which a kill may have left
+            return
+        begun = _read_begun(self._hidden / _DESCRIPTION)
+        if begun:
             self.finished = {found["name"]: found for found in sidecar.read_finished(self._lines)}
         if self.finished:
-            self._check_same(_read_begun(self._hidden / _DESCRIPTION), "was begun")
+            self._check_same(begun, "was begun")
 
     def begin(self, tracklets: Iterable[tuple[str, str]]) -> None:
         """Makes ready for writing these tracklets, each a name and a person, and removes parts of any.
@@ -174,25 +178,27 @@ def remove_cut(out: Path, prefix: str) -> int:
         for tracklet in cut["tracklets"]:
             place = out / tracklet["person"] / cut["camera"] / tracklet["name"]
             moved += not place.is_dir()
-            _remove_with_empty_parents(place, out)
+            _remove_with_empty_parents(place, hidden / "removed")
     if cuts:
         sidecar.write_videos(out, [known for known in videos if known["prefix"] != prefix])
     shutil.rmtree(hidden, ignore_errors=True)
     return moved
 
 
-def _remove_with_empty_parents(folder: Path, root: Path) -> None:
-    """The person first loses the folder at once, by a rename, so that no half tracklet is seen."""
-    if not folder.is_dir():
+def _remove_with_empty_parents(tracklet: Path, grave: Path) -> None:
+    """By a rename first, so that nobody ever finds a part of it, nor a person or camera without tracklets."""
+    if not tracklet.is_dir():
         return
-    grave = root / sidecar.UNFINISHED / "removed" / folder.name
+    uppermost = tracklet
+    for parent in (tracklet.parent, tracklet.parent.parent):
+        if len(visible(parent)) == 1:
+            uppermost = parent
+        else:
+            break
     shutil.rmtree(grave, ignore_errors=True)
     grave.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(grave)
+    uppermost.rename(grave)
     shutil.rmtree(grave)
-    for parent in (folder.parent, folder.parent.parent):
-        if not os.listdir(parent):
-            parent.rmdir()
 
 
 def fingerprint(path: Path) -> str:
@@ -208,9 +214,9 @@ def fingerprint(path: Path) -> str:
 
 def _check_folder(out: Path) -> None:
     """It is new, empty, or holds tracklets that were cut, and only these."""
-    names = [name for name in os.listdir(out) if name != ".lock"]
-    if names and sidecar.NAME not in names and sidecar.UNFINISHED not in names:
-        raise InputError(f"{out} holds other things, such as {sorted(names)[0]}: give a new folder or an empty one")
+    names = visible(out)
+    if names and sidecar.NAME not in names and not (out / sidecar.UNFINISHED).exists():
+        raise InputError(f"{out} holds other things, such as {names[0]}: give a new folder or an empty one")
     divided = [split for split in SPLITS if split in names]
     if divided:
         raise InputError(

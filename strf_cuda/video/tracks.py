@@ -155,7 +155,7 @@ def _check(path: Path, lines: np.ndarray, values: np.ndarray, first_frame: int) 
         refuse(~np.isfinite(values[:, column]), name, column, "it must be a number")
     for column, name in enumerate(names[:2]):
         one = values[:, column]
-        refuse((one != np.floor(one)) | (np.abs(one) > _LARGEST), name, column, "it must be a whole number")
+        refuse((one != np.floor(one)) | (np.abs(one) > _LARGEST), name, column, "it must be a whole number below 2^31")
     advice = f"the first frame has the number {first_frame}"
     if first_frame == 1:
         advice += "; where the tracks count from 0, give --first_frame 0"
