@@ -103,7 +103,7 @@ def check_cut(config: CutConfig) -> None:
     }
     for name, smallest in least.items():
         value = getattr(config, name)
-        if value is not None and not value >= smallest:
+        if value is not None and value < smallest:
             raise InputError(f"{name} is {value}, but it must be {smallest} or more")
     if config.quality > 100:
         raise InputError(f"quality is {config.quality}, but it must be at most 100")
