@@ -22,15 +22,16 @@ class UnitMasks:
 
     Attributes:
         name: the layer that the unit stands in front of.
-        paths: the unit's paths.
-        masks: by path, float32 [B, N, N] on the CPU.
-        total: [B, N, N], the product of the sums of masks of the unit's halves: the unit's output is x times this. Its
-            columns sum to the number of paths, in a cascade to the product of the halves' numbers.
+        halves: the paths whose masks are added before one multiplication, in the order of execution: two groups in a
+            cascade, else one.
+        masks: by path, in that order, float32 [B, N, N] on the CPU.
+        total: [B, N, N], the product of the halves' sums of masks: the unit's output is x times this. Its columns sum
+            to the number of paths, in a cascade to the product of the halves' numbers.
         energy: [B, T, H, W], sum over channels of the squared input of the unit.
     """
 
     name: str
-    paths: tuple[str, ...]
+    halves: tuple[tuple[str, ...], ...]
     masks: dict[str, Tensor]
     total: Tensor
     energy: Tensor
@@ -49,6 +50,10 @@ class UnitMasks:
     def strongest(self, clip: int) -> tuple[int, int]:
         """Row and column of the largest energy of a clip's input, summed over frames."""
         return divmod(int(self.energy[clip].sum(0).argmax()), self.size[1])
+
+    def weakest(self, clip: int) -> tuple[int, int]:
+        """Row and column of the smallest."""
+        return divmod(int(self.energy[clip].sum(0).argmin()), self.size[1])
 
 
 def effective_positions(weights: Tensor, dim: int = -1) -> Tensor:
@@ -124,5 +129,5 @@ def unit_masks(model: nn.Module, clips: Tensor, unit: str | None = None) -> Unit
         total = summed if total is None else total @ summed
     if not torch.isfinite(total).all():
         raise InputError(f"the masks of {name} are not finite numbers: the model's training has diverged")
-    masks = {path: masks[path] for path in module.paths}
-    return UnitMasks(name, module.paths, masks, total.float().cpu(), energy(x).cpu())
+    halves = tuple(tuple(module.paths[k] for k in half) for half in module.halves())
+    return UnitMasks(name, halves, masks, total.float().cpu(), energy(x).cpu())

@@ -24,9 +24,14 @@ MARGIN = 24
 TITLE_HEIGHT = 34
 BADGE = 11
 LEGEND_HEIGHT = 22
+CELL_HEIGHT, CELL_WIDTH = FRAME_HEIGHT + 2 * BORDER, FRAME_WIDTH + 2 * BORDER
+ROW_HEIGHT = CELL_HEIGHT + LABEL_HEIGHT + GAP
 
 WHITE, INK, GREY = (255, 255, 255), (40, 40, 46), (118, 118, 126)
 GREEN, RED, BLUE, QUERY_FRAME = (23, 138, 63), (208, 44, 44), (28, 84, 190), (40, 40, 46)
+LINE = (216, 216, 222)
+
+Names = tuple[Mapping[int, str] | None, Mapping[int, str] | None]  # of persons and of cameras, by number
 
 
 def draw_rankings(
@@ -62,50 +67,76 @@ def draw_rankings(
     if distances is not None and np.shape(distances) != ranking.shape:
         raise InputError(f"distances are {list(np.shape(distances))}, but the ranking is {list(ranking.shape)}")
 
-    cell = FRAME_WIDTH + 2 * BORDER
-    row_height = FRAME_HEIGHT + 2 * BORDER + LABEL_HEIGHT + GAP
-    answers_left = MARGIN + cell + QUERY_GAP
-    width = answers_left + ranking.shape[1] * (cell + GAP) - GAP + MARGIN
-    height = MARGIN + TITLE_HEIGHT + len(queries) * row_height + LEGEND_HEIGHT + MARGIN
+    answers_left = MARGIN + CELL_WIDTH + QUERY_GAP
+    width = answers_left + width_of_answers(ranking.shape[1]) + MARGIN
+    height = MARGIN + TITLE_HEIGHT + len(queries) * ROW_HEIGHT + LEGEND_HEIGHT + MARGIN
     canvas = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(canvas)
+    names = (person_names, camera_names)
 
-    heading = ImageFont.load_default(17)
-    draw.text((MARGIN + cell / 2, MARGIN + 8), "query", INK, heading, anchor="mm")
-    for rank in range(ranking.shape[1]):
-        middle = answers_left + rank * (cell + GAP) + cell / 2
-        draw.text((middle, MARGIN + 8), str(rank + 1), INK, heading, anchor="mm")
-
+    draw_ranks(canvas, answers_left, MARGIN + 8, ranking.shape[1])
     top = MARGIN + TITLE_HEIGHT
     for row, query in enumerate(queries):
-        label = tracklet_label(query, person_names, camera_names)
-        challenge = query.challenge if query.challenge not in (None, "none") else ""
-        _draw_tracklet(canvas, MARGIN, top, query, QUERY_FRAME, label, challenge)
+        draw_query(canvas, MARGIN, top, query, names)
         line = answers_left - QUERY_GAP // 2
-        draw.line([(line, top), (line, top + FRAME_HEIGHT + 2 * BORDER)], (216, 216, 222), 2)
-        for rank, index in enumerate(ranking[row]):
-            if index < 0:
-                continue
-            left = answers_left + rank * (cell + GAP)
-            answer = gallery[index]
-            right = answer.person_id == query.person_id
-            label = tracklet_label(answer, person_names, camera_names)
-            note = "" if distances is None else f"{distances[row][rank]:.3f}"
-            _draw_tracklet(canvas, left, top, answer, GREEN if right else RED, label, note)
-            _draw_badge(draw, left + cell - BORDER - BADGE - 3, top + BORDER + BADGE + 3, right)
-        top += row_height
-    legend = "person / camera" + ("" if distances is None else ", and the distance to the query")
-    legend += "; green with a tick: the query's person; red with a cross: somebody else"
-    draw.text(
-        (MARGIN, top + LEGEND_HEIGHT / 2),
-        fitted(legend, 13, width - 2 * MARGIN),
-        GREY,
-        ImageFont.load_default(13),
-        anchor="lm",
-    )
+        draw.line([(line, top), (line, top + CELL_HEIGHT)], LINE, 2)
+        found = None if distances is None else distances[row]
+        draw_answers(canvas, answers_left, top, query, gallery, ranking[row], found, names)
+        top += ROW_HEIGHT
+    draw_legend(canvas, top + LEGEND_HEIGHT // 2, distances is not None)
 
     with replacing(path) as temporary:
         canvas.save(temporary, format="PNG")
+
+
+def width_of_answers(count: int) -> int:
+    """Pixels that `draw_answers` takes."""
+    return count * (CELL_WIDTH + GAP) - GAP
+
+
+def draw_ranks(canvas: Image.Image, answers_left: int, middle: int, count: int) -> None:
+    """The word query over the queries, and the ranks 1, 2, ... over the answers."""
+    draw, heading = ImageDraw.Draw(canvas), ImageFont.load_default(17)
+    draw.text((MARGIN + CELL_WIDTH / 2, middle), "query", INK, heading, anchor="mm")
+    for rank in range(count):
+        left = answers_left + rank * (CELL_WIDTH + GAP)
+        draw.text((left + CELL_WIDTH / 2, middle), str(rank + 1), INK, heading, anchor="mm")
+
+
+def draw_query(canvas: Image.Image, left: int, top: int, query: Tracklet, names: Names = (None, None)) -> None:
+    """A query with its label and challenge."""
+    challenge = query.challenge if query.challenge not in (None, "none") else ""
+    _draw_tracklet(canvas, left, top, query, QUERY_FRAME, tracklet_label(query, *names), challenge)
+
+
+def draw_answers(
+    canvas: Image.Image,
+    left: int,
+    top: int,
+    query: Tracklet,
+    gallery: Sequence[Tracklet],
+    ranking: Sequence[int],
+    distances: Sequence[float] | None = None,
+    names: Names = (None, None),
+) -> None:
+    """The answers to one query side by side, right ones green with a tick, wrong ones red with a cross."""
+    for rank, index in enumerate(ranking):
+        if index >= 0:
+            answer = gallery[index]
+            right = answer.person_id == query.person_id
+            note = "" if distances is None else f"{distances[rank]:.3f}"
+            _draw_tracklet(canvas, left, top, answer, GREEN if right else RED, tracklet_label(answer, *names), note)
+            corner = (left + CELL_WIDTH - BORDER - BADGE - 3, top + BORDER + BADGE + 3)
+            _draw_badge(ImageDraw.Draw(canvas), *corner, right)
+        left += CELL_WIDTH + GAP
+
+
+def draw_legend(canvas: Image.Image, middle: int, distances: bool) -> None:
+    """What labels and colours mean, in one line."""
+    legend = "person / camera" + (", and the distance to the query" if distances else "")
+    legend += "; green with a tick: the query's person; red with a cross: somebody else"
+    legend = fitted(legend, 13, canvas.width - 2 * MARGIN)
+    ImageDraw.Draw(canvas).text((MARGIN, middle), legend, GREY, ImageFont.load_default(13), anchor="lm")
 
 
 def _draw_tracklet(
@@ -113,14 +144,13 @@ def _draw_tracklet(
 ) -> None:
     """A framed picture of the tracklet, its label in blue, and a grey note under that."""
     draw = ImageDraw.Draw(canvas)
-    cell = FRAME_WIDTH + 2 * BORDER
-    bottom = top + FRAME_HEIGHT + 2 * BORDER
-    draw.rectangle([left, top, left + cell - 1, bottom - 1], colour)
+    bottom = top + CELL_HEIGHT
+    draw.rectangle([left, top, left + CELL_WIDTH - 1, bottom - 1], colour)
     pixels = read_frame(tracklet.paths[len(tracklet) // 2], FRAME_HEIGHT, FRAME_WIDTH)
     canvas.paste(Image.fromarray(pixels), (left + BORDER, top + BORDER))
-    middle = left + cell / 2
-    draw.text((middle, bottom + 13), fitted(label, 15, cell + GAP), BLUE, ImageFont.load_default(15), anchor="mm")
-    draw.text((middle, bottom + 31), fitted(note, 12, cell + GAP), GREY, ImageFont.load_default(12), anchor="mm")
+    middle, width = left + CELL_WIDTH / 2, CELL_WIDTH + GAP
+    draw.text((middle, bottom + 13), fitted(label, 15, width), BLUE, ImageFont.load_default(15), anchor="mm")
+    draw.text((middle, bottom + 31), fitted(note, 12, width), GREY, ImageFont.load_default(12), anchor="mm")
 
 
 def _draw_badge(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool) -> None:

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from strf_cuda import pictures
+from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.drawing.attention import AttentionBlock, draw_attention
-from strf_cuda.drawing.overlays import overlay, wrapped
+from strf_cuda.drawing.masks import MaskColumn, MaskRow, draw_masks
+from strf_cuda.drawing.overlays import RING, overlay, wrapped
+from strf_cuda.drawing.ranking import Answers, Section, draw_compared_rankings
 from strf_cuda.errors import InputError
 
 FRAME = np.full((40, 20, 3), (200, 30, 30), np.uint8)
@@ -57,3 +61,42 @@ def test_sentences_are_wrapped_between_words_and_lose_none():
     sentences = ["a sentence of several words that do not fit into one line", "short"]
     lines = wrapped(sentences, 13, 120)
     assert len(lines) > 3 and " ".join(lines) == " ".join(sentences) and lines[-1] == "short"
+
+
+def test_the_position_is_framed_on_every_frame_and_map(tmp_path):
+    def framed(position):
+        weights = np.full((4, 2), 0.125)
+        row = MaskRow(["query 0"], np.stack([FRAME] * 3), position, [weights] * 2, [("a", "b")] * 2)
+        columns = [MaskColumn("one", "", "first"), MaskColumn("two", "")]
+        draw_masks([row], columns, tmp_path / "masks.png", title="t")
+        ring = (np.asarray(Image.open(tmp_path / "masks.png")) == RING).all(2)
+        return ring.any(1).nonzero()[0].min(), ring.any(0).nonzero()[0].min(), int(ring.sum())
+
+    top, left, pixels = framed((0, 0))
+    lower, right, as_many = framed((2, 1))
+    assert (lower - top, right - left) == (2 * 10, 10) and pixels == as_many
+    box = (10 + 2) ** 2 - (10 - 2) ** 2  # two pixels wide around 10 x 10
+    assert pixels == 5 * box - 0
+    with pytest.raises(InputError, match="no positions"):
+        draw_masks([], [], tmp_path / "masks.png", title="t")
+
+
+def test_compared_rankings_frame_right_answers_green_and_wrong_ones_red_in_a_row_for_each_model(tmp_path):
+    tracklets = []
+    for person in (1, 2):
+        Image.fromarray(FRAME).save(tmp_path / f"{person}.png")
+        tracklets.append(Tracklet([str(tmp_path / f"{person}.png")], person, person))
+
+    def colours(*rankings):
+        answers = [Answers("P3DC", ["AP 50.0"], np.array(ranking), np.zeros(2)) for ranking in rankings]
+        path = tmp_path / "ranking.png"
+        draw_compared_rankings([Section("all", [(tracklets[0], "query 0", answers)])], tracklets, path, title="t")
+        picture = np.asarray(Image.open(path))
+        return [int((picture == colour).all(2).sum()) for colour in (pictures.GREEN, pictures.RED)]
+
+    green, red = colours([0, -1])
+    assert green > 0 == red
+    assert colours([0, 1])[0] == green and colours([0, 1])[1] > 0
+    assert colours([0, 1], [1, 0])[0] == 2 * green
+    with pytest.raises(InputError, match="no queries"):
+        draw_compared_rankings([], tracklets, tmp_path / "ranking.png", title="t")

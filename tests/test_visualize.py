@@ -1,6 +1,8 @@
 """`python -m strf_cuda.visualize` as its user meets it: pictures, and mistakes in one sentence."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from strf_cuda import visualize
+from strf_cuda import evaluate, visualize
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
 from untrained import write_checkpoint
@@ -87,6 +89,86 @@ def test_models_that_differ_in_more_than_the_unit_are_noted(tiny_checkpoint, tin
     assert "training too: 3 epochs; the baseline 9 epochs" in notes[3]
 
 
+def test_masks_follow_unit_and_position(tiny_checkpoint, tmp_path, capsys):
+    def drawn(*options):
+        assert command("masks", f"--checkpoint={tiny_checkpoint}", f"--out={tmp_path}/m.png", *options) == 0
+        return picture(tmp_path / "m.png")
+
+    plain = drawn("--query=1", "--unit=layer2", "--position=0,1")
+    assert "the masks of layer2.0.temporal at 1 positions" in capsys.readouterr().out
+    assert (plain == drawn("--query=1", "--unit=layer2.0.temporal", "--position=0,1")).all()
+    other = drawn("--query=1", "--unit=layer2", "--position=3,0")
+    assert other.shape == plain.shape and (other != plain).any()
+    assert len(drawn("--query=1", "--unit=layer2", "--position=3,0 0,1")) > len(plain)
+    drawn("--query=1")
+    assert "the masks of layer3.0.temporal at 2 positions" in capsys.readouterr().out
+
+
+def test_rankings_show_as_many_queries_that_are_better_as_worse(tiny_checkpoint, tiny_baseline, tmp_path, capsys):
+    checkpoint = shutil.copy(tiny_checkpoint, tmp_path)
+    options = [f"--checkpoint={checkpoint}", f"--baseline={tiny_baseline}", "--top=3"]
+    assert command("ranking", *options, "--queries=2") == 0
+    said = capsys.readouterr().out
+    *_, base, ours, summary, written = said.splitlines()
+    assert base.startswith("P3DC: mAP ") and ours.startswith("STRF-P3DC: mAP ")
+    better, all_of_them, worse, equal = map(int, re.findall(r"\d+", summary.split("higher")[1]))
+    assert better + worse + equal == all_of_them == 12 and better and worse
+    assert written == f"{tmp_path}/ranking.png: 2 queries with their rankings"
+    two = picture(tmp_path / "ranking.png")
+    assert command("ranking", *options, "--query=[0, 1, 2]", f"--out={tmp_path}/asked.png") == 0
+    assert picture(tmp_path / "asked.png").shape[1] == two.shape[1] and "3 queries" in capsys.readouterr().out
+
+
+def test_the_figures_of_rankings_are_those_of_evaluate(tiny_checkpoint, tiny_baseline, tmp_path, capsys):
+    options = [f"--checkpoint={tiny_checkpoint}", f"--baseline={tiny_baseline}", f"--out={tmp_path}/r.png"]
+    assert command("ranking", *options, "--flip", "--stride=1") == 0
+    said = capsys.readouterr().out
+    for source, name in ((tiny_baseline, "P3DC"), (tiny_checkpoint, "STRF-P3DC")):
+        argv = [f"--checkpoint={source}", f"--out={tmp_path}/e", "--flip", "--stride=1", "--queries=0"]
+        assert run(lambda argv=argv: evaluate.main(argv)) == 0
+        metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+        assert f"{name}: mAP {100 * metrics['mAP']:.1f}, rank-1 {100 * metrics['rank-1']:.1f}" in said.splitlines()
+
+
+def test_models_that_agree_on_every_query_leave_nothing_to_choose(tiny_checkpoint, tmp_path, refused):
+    options = [f"--checkpoint={tiny_checkpoint}", f"--baseline={tiny_checkpoint}", f"--out={tmp_path}/r.png"]
+    assert "have the same average precision for every query: name some with --query" in refused("ranking", *options)
+    assert command("ranking", *options, "--query=1") == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "argv", "sentence"),
+    [
+        ("masks", ["--unit=layer4"], "unit 'layer4' is no unit of the model: give one of layer2.0.temporal, layer3"),
+        ("masks", ["--position=9,0", "--unit=layer2"], "layer2.0.temporal has a grid of 4 rows x 2 columns, counted"),
+        ("masks", ["--position=1"], "position is '1', but it must be row,column counted from 0, or several: '3,1 7,0'"),
+        ("masks", ["--position=1,x"], "position is '1,x', but it must be row,column"),
+        ("masks", ["--query=12"], "query is 12, but the data set's 12 queries are counted from 0"),
+        ("ranking", [], "required but not given: --baseline"),
+        ("ranking", ["--baseline=x", "--queries=1"], "queries is 1, but it must be 2 or more"),
+        ("ranking", ["--baseline=x", "--top=0"], "top is 0, but it must be 1 or more"),
+        ("ranking", ["--baseline=x", "--query=[]"], "query is an empty list"),
+        ("ranking", ["--baseline=x", "--stride=0"], "stride is 0, but it must be 1 or more"),
+        ("ranking", ["--baseline=x", "--out=r.gif"], "out is r.gif, but the picture is a .png file"),
+        ("ranking", ["--baseline=/no/such.ckpt"], "there is no checkpoint /no/such.ckpt"),
+    ],
+)
+def test_a_mistake_with_masks_or_rankings_is_one_sentence(tiny_checkpoint, tmp_path, refused, what, argv, sentence):
+    assert sentence in refused(what, f"--checkpoint={tiny_checkpoint}", f"--out={tmp_path}/a.png", *argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_of_a_model_without_units_are_refused(tiny_baseline, tmp_path, refused):
+    sentence = refused("masks", f"--checkpoint={tiny_baseline}", f"--out={tmp_path}/a.png")
+    assert sentence.startswith("the model has no STRF units, so it has no masks to show")
+
+
+def test_a_query_of_rankings_is_checked_before_the_work(tiny_checkpoint, tiny_baseline, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr("strf_cuda.evaluation.evaluate", lambda *_, **__: pytest.fail("the work was begun"))
+    options = [f"--checkpoint={tiny_checkpoint}", f"--baseline={tiny_baseline}", f"--out={tmp_path}/r.png"]
+    assert "query is 99" in refused("ranking", *options, "--query=99")
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -125,7 +207,7 @@ def test_what_to_draw_must_be_said(refused):
     assert "but 'atention' is given; did you mean attention?" in refused("atention")
 
 
-@pytest.mark.parametrize("words", [[], ["attention"]])
+@pytest.mark.parametrize("words", [[], ["attention"], ["masks"], ["ranking"]])
 def test_help_answers_at_once_without_torch(words):
     code = (
         "import sys\nfrom strf_cuda import visualize\n"
@@ -135,4 +217,4 @@ def test_help_answers_at_once_without_torch(words):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert time.monotonic() - started < 1.5
-    assert done.returncode == 0 and done.stderr == "[]\n" and "attention" in done.stdout
+    assert (done.returncode == 0 and done.stderr == "[]\n" and "position" in done.stdout) or "--baseline" in done.stdout

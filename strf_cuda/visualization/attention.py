@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from strf_cuda.cli import load_config
-from strf_cuda.compared import model_names
+from strf_cuda.compared import comparison_notes, model_names
 from strf_cuda.errors import InputError
 from strf_cuda.visualization.common import (
     TrackletPictureConfig,
@@ -53,19 +53,20 @@ def draw(config: AttentionConfig) -> None:
     from strf_cuda.attention import attention_maps, scaled
     from strf_cuda.drawing.attention import AttentionBlock, draw_attention
 
-    path = picture_path(config, "attention.png")
-    trained, device, notes = open_models(config.checkpoint, config.baseline, config.device)
+    path = picture_path(config.out, config.checkpoint, "attention.png")
+    sources = [source for source in (config.baseline, config.checkpoint) if source is not None]
+    trained, device = open_models(sources, config.device)
+    ours = trained[-1].config
+    notes = [note for each in trained[:-1] for note in comparison_notes(ours, each.config)]
     for note in notes:
         print(f"note: {note}")
-    ours = trained[0].config
     source, shown = shown_clips(config, ours.data, QUERIES)
-    trained.reverse()  # the baseline above
     maps = [attention_maps(each.model, clip_tensor(shown, each.config.data, device), config.stage) for each in trained]
     size = frame_size(ours.data)
     blocks = [
         AttentionBlock(
             clip.label,
-            clip.note,
+            "; ".join(clip.notes),
             clip.read(*size),
             [scaled(of_model[index], config.scale).numpy() for of_model in maps],
         )

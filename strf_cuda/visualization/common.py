@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from strf_cuda.compared import comparison_notes
 from strf_cuda.config import DataConfig, DataName
 from strf_cuda.errors import InputError
 from strf_cuda.settings import data_settings, other_split_notes
@@ -21,10 +20,8 @@ FRAME_HEIGHT = 176  # of a frame in the picture, in pixels
 
 
 @dataclass
-class ModelPictureConfig:
-    """Draws a picture of a trained model.
-
-    Data set and frame size are those of the training run unless given here.
+class TrackletPictureConfig:
+    """Draws a picture of what a trained model makes of some tracklets.
 
     Args:
         checkpoint: a trained model: a checkpoint file of strf_cuda.train, or what strf_cuda.trained.open_model takes
@@ -32,6 +29,9 @@ class ModelPictureConfig:
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's
+        query: number of a query of the data set, from 0, or a list of them; null for some of every challenge
+        tracklet: a folder of frames, shown instead of queries
+        stride: distance in frames between the frames of a clip, null for that of training
         device: auto takes a GPU if there is one
     """
 
@@ -40,32 +40,20 @@ class ModelPictureConfig:
     data: DataName | None = None
     root: str | None = None
     split: int | None = None
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-
-
-@dataclass
-class TrackletPictureConfig(ModelPictureConfig):
-    """Draws a picture of what a trained model makes of some tracklets.
-
-    Args:
-        query: number of a query of the data set, from 0, or a list of them; null for some of every challenge
-        tracklet: a folder of frames, shown instead of queries
-        stride: distance in frames between the frames of a clip, null for that of training
-    """
-
     query: int | tuple[int, ...] | None = None
     tracklet: str | None = None
     stride: int | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One clip that is drawn: its tracklet, which frames of it, and what the picture calls it."""
+    """One clip that is drawn: its tracklet, which frames of it, and what the picture says of it."""
 
     tracklet: "Tracklet"
     frames: list[int]
     label: str
-    note: str
+    notes: list[str]
 
     def read(self, height: int, width: int) -> "np.ndarray":
         """The frames, uint8 [T, height, width, 3]."""
@@ -76,61 +64,62 @@ class Shown:
         return np.stack([read_frame(self.tracklet.paths[frame], height, width) for frame in self.frames])
 
 
-def check_picture(config: ModelPictureConfig) -> None:
+def check_picture(config: TrackletPictureConfig) -> None:
     """Raises an `InputError` for options that no picture can have."""
-    if config.out is not None and Path(config.out).suffix.lower() != ".png":
-        raise InputError(f"out is {config.out}, but the picture is a .png file")
-    if isinstance(config, TrackletPictureConfig):
-        if config.tracklet is not None:
-            for name in ("query", "data", "root", "split"):
-                if getattr(config, name) is not None:
-                    raise InputError(
-                        f"--tracklet takes frames from a folder, and so no --{name}: leave one of them out"
-                    )
-        if config.stride is not None and config.stride < 1:
-            raise InputError(f"stride is {config.stride}, but it must be 1 or more")
-        if config.query == ():
-            raise InputError("query is an empty list: give at least one number, or leave it out")
+    check_png(config.out)
+    if config.tracklet is not None:
+        for name in ("query", "data", "root", "split"):
+            if getattr(config, name) is not None:
+                raise InputError(f"--tracklet takes frames from a folder, and so no --{name}: leave one of them out")
+    if config.stride is not None and config.stride < 1:
+        raise InputError(f"stride is {config.stride}, but it must be 1 or more")
+    check_query(config.query)
 
 
-def picture_path(config: ModelPictureConfig, name: str) -> Path:
-    """Where the picture goes; by default `name` in the folder of the checkpoint.
+def check_png(out: str | None) -> None:
+    """Raises an `InputError` for a file that is to be no PNG."""
+    if out is not None and Path(out).suffix.lower() != ".png":
+        raise InputError(f"out is {out}, but the picture is a .png file")
+
+
+def check_query(query: int | tuple[int, ...] | None) -> None:
+    """Raises an `InputError` for a list of no queries."""
+    if query == ():
+        raise InputError("query is an empty list: give at least one number, or leave it out")
+
+
+def picture_path(out: str | None, checkpoint: str, name: str) -> Path:
+    """Where the picture goes: `out`, or else `name` in the folder of the checkpoint.
 
     Raises:
         InputError: the folder cannot be made or written to.
     """
     from strf_cuda.files import writable_folder
 
-    source = Path(config.checkpoint).expanduser()
-    path = Path(config.out).expanduser() if config.out else (source if source.is_dir() else source.parent) / name
+    source = Path(checkpoint).expanduser()
+    path = Path(out).expanduser() if out else (source if source.is_dir() else source.parent) / name
     writable_folder(path.parent)
     return path
 
 
-def open_models(
-    checkpoint: str, baseline: str | None, device: str
-) -> tuple[list["TrainedModel"], "torch.device", list[str]]:
-    """The model, and the baseline behind it where there is one, on their device, and notes on what sets them apart."""
+def open_models(sources: Sequence[str], device: str) -> tuple[list["TrainedModel"], "torch.device"]:
+    """The models on their device."""
     from strf_cuda.devices import resolve_device
     from strf_cuda.trained import open_model
 
-    device = resolve_device(device)
-    trained = [open_model(source) for source in (checkpoint, baseline) if source is not None]
+    found = resolve_device(device)
+    trained = [open_model(source) for source in sources]
     for each in trained:
-        each.model.to(device)
-    notes = comparison_notes(trained[0].config, trained[1].config) if baseline is not None else []
-    return trained, device, notes
+        each.model.to(found)
+    return trained, found
 
 
-def open_test_set(config: ModelPictureConfig, trained: DataConfig) -> tuple[DataConfig, "TrackletDataset"]:
-    """The data set that the options name, or the run's; its notes are printed."""
+def open_test_set(data: DataConfig, trained: DataConfig) -> tuple["TrackletDataset", list[str]]:
+    """The data set, and notes on it as the test of a model that was trained on `trained`."""
     from strf_cuda.data import open_dataset
 
-    data = data_settings(trained, name=config.data, root=config.root, split=config.split)
     dataset = open_dataset(data.name, data.root, data.split)
-    for note in [*dataset.notes, *other_split_notes(data, trained)]:
-        print(f"note: {note}")
-    return data, dataset
+    return dataset, [*dataset.notes, *other_split_notes(data, trained)]
 
 
 def shown_clips(config: TrackletPictureConfig, trained: DataConfig, count: int) -> tuple[str, list[Shown]]:
@@ -143,17 +132,21 @@ def shown_clips(config: TrackletPictureConfig, trained: DataConfig, count: int) 
 
     def clip(tracklet: "Tracklet", label: str, challenge: str | None = None) -> Shown:
         frames = shown_clip(len(tracklet), trained.frames, stride)
-        note = f"frames {', '.join(str(frame + 1) for frame in frames)} of {len(tracklet)}"
-        return Shown(tracklet, frames, label, note if challenge in (None, "none") else f"{challenge}; {note}")
+        notes = [] if challenge in (None, "none") else [challenge]
+        notes.append(f"frames {', '.join(str(frame + 1) for frame in frames)} of {len(tracklet)}")
+        return Shown(tracklet, frames, label, notes)
 
     if config.tracklet is not None:
         tracklet = read_tracklet(config.tracklet)
         return config.tracklet, [clip(tracklet, Path(config.tracklet).expanduser().resolve().name)]
-    _, dataset = open_test_set(config, trained)
+    data = data_settings(trained, name=config.data, root=config.root, split=config.split)
+    dataset, notes = open_test_set(data, trained)
+    for note in notes:
+        print(f"note: {note}")
     if config.query is None:
         chosen = spread_over_challenges(dataset.query, count)
     else:
-        chosen = checked_queries(_listed(config.query), dataset.query)
+        chosen = checked_queries(listed(config.query), dataset.query)
     if not chosen:
         raise InputError(f"the data set {dataset.name} has no queries to show: give a --tracklet")
     names = dataset.person_names, dataset.camera_names
@@ -179,5 +172,6 @@ def frame_size(data: DataConfig) -> tuple[int, int]:
     return FRAME_HEIGHT, round(FRAME_HEIGHT * data.width / data.height)
 
 
-def _listed(value: int | tuple[int, ...]) -> tuple[int, ...]:
+def listed(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """One number, or several, as several."""
     return (value,) if isinstance(value, int) else value
