@@ -72,14 +72,16 @@ def hear_no_more_of_workers() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def evaluation_needs(protocol: ProtocolConfig, *, during_training: bool) -> tuple[str, str, str]:
-    """What `faults_told` is to say of an evaluation."""
+def evaluation_needs(
+    protocol: ProtocolConfig, *, during_training: bool, work: str = "evaluation"
+) -> tuple[str, str, str]:
+    """What `faults_told` is to say of an evaluation, or of other work that embeds tracklets as one does."""
     prefix, resumable = ("evaluation.", ", also in a continued run") if during_training else ("", "")
     workers = "--data.workers" if during_training else "--workers"
     if protocol.frames == "all":
         cut = f"into clips of fewer frames, --{prefix}frames=32 for example, or a larger --{prefix}stride"
-        return "the evaluation, with clips of whole tracklets", f"tracklets cut {cut}, need less", workers
-    doing = f"the evaluation, with batches of {protocol.batch} clips"
+        return f"the {work}, with clips of whole tracklets", f"tracklets cut {cut}, need less", workers
+    doing = f"the {work}, with batches of {protocol.batch} clips"
     return doing, f"a smaller --{prefix}batch needs less{resumable}", workers
 
 

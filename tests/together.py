@@ -9,6 +9,7 @@ The parent imports everything and computes nothing, so its children can be forke
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -22,10 +23,11 @@ import lightning.pytorch.loggers
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from strf_cuda import callbacks, checkpoints, data, engine, evaluate, evaluation, train
+from strf_cuda import callbacks, checkpoints, data, engine, evaluate, evaluation, extract, train
 from strf_cuda.cli import from_dict, run
 from strf_cuda.config import DataConfig, ProtocolConfig, TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.extraction import extracting, parts
 from strf_cuda.processes import joined
 
 assert all((callbacks, checkpoints, lightning.pytorch.loggers, DDPStrategy))  # imported by a run when it starts
@@ -126,6 +128,22 @@ def evaluation_command(argv):
     return run(lambda: evaluate.main(argv))
 
 
+def extraction_command(argv, part_frames, kill_at=None):
+    """The command that extracts, in parts of so many frames; killed with half of a part's file written."""
+    write = parts.write_embeddings
+
+    def write_or_die(path, embeddings):
+        if kill_at is not None and path.stem == f"{kill_at:06d}":
+            write(path.with_name(f".{path.stem}-killed.safetensors"), embeddings)
+            os.truncate(path.with_name(f".{path.stem}-killed.safetensors"), 400)
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, embeddings)
+
+    parts.write_embeddings = write_or_die
+    extracting.extract = functools.partial(extracting.extract, part_frames=part_frames)
+    return run(lambda: extract.main(argv))
+
+
 def raise_input_error():
     raise InputError("frame 7 is damaged")
 
@@ -136,7 +154,9 @@ FAULTS = {
     "ctrl-c": lambda: os.kill(os.getpid(), signal.SIGINT),
     "bug": lambda: 1 / 0,
 }
-JOBS = {"gradients": gradients, "distances": distances, "command": command, "evaluation_command": evaluation_command}
+JOBS = {
+    job.__name__: job for job in (gradients, distances, command, evaluation_command, extraction_command)
+}  # fmt: skip
 
 
 def free_port():

@@ -37,10 +37,10 @@ def recognise(root: str | os.PathLike) -> str:
     for nesting in duke.NESTINGS:
         # Both have train, query and gallery; below these, folders of one's own have a level more, the camera's.
         if all((path / nesting / split).is_dir() for split in SPLITS):
-            depth = _depth_of_pictures(path / nesting / "train")
+            depth = depth_of_pictures(path / nesting / "train")
             if depth in (2, 3):
                 return "duke" if depth == 2 else "folder"
-    if _depth_of_pictures(path) == 3:
+    if depth_of_pictures(path) == 3:
         return "folder"
     raise InputError(
         f"{path} is in no layout known here: looked for bbox_train and bbox_test (mars, walkers), train, query and "
@@ -53,14 +53,14 @@ def _has_cameras(root: Path, layout: TwoCameraLayout) -> bool:
     return any((root / nesting / camera).is_dir() for nesting in layout.nestings for camera in layout.cameras)
 
 
-def _depth_of_pictures(folder: Path, levels: int = MOST_LEVELS) -> int | None:
+def depth_of_pictures(folder: Path, levels: int = MOST_LEVELS) -> int | None:
     """How many folders lie between this one and the first picture found below it; None without a picture."""
     names = visible(folder)
     if any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
         return 0
     folders = [folder / name for name in names if (folder / name).is_dir()]
     for inner in folders[: FOLDERS_A_LEVEL if levels else 0]:
-        depth = _depth_of_pictures(inner, levels - 1)
+        depth = depth_of_pictures(inner, levels - 1)
         if depth is not None:
             return depth + 1
     return None

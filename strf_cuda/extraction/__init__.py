@@ -1,0 +1,1 @@
+"""Embeddings of whole data sets, folders and videos, written into one file."""
