@@ -62,13 +62,14 @@ def mask_entropy(checkpoint: Path) -> dict[str, float]:
     import torch
 
     from strf_cuda.backends.reference import factorized_masks
-    from strf_cuda.checkpoints import load_model
     from strf_cuda.data import open_dataset
     from strf_cuda.data.augment import normalise
     from strf_cuda.data.loader import evaluation_loader
     from strf_cuda.modules import STRF
+    from strf_cuda.trained import open_model
 
-    model, config = load_model(checkpoint)
+    trained = open_model(checkpoint)
+    model, config = trained.model, trained.config
     data = config.data
     loader = evaluation_loader(
         open_dataset(data.name, data.root).query, batch_frames=32 * data.frames, height=data.height, width=data.width,

@@ -3,6 +3,8 @@
     strf_cuda.STRF                    the unit, for any 3D CNN
     strf_cuda.factorized_attention    the operator inside it
     strf_cuda.backends                what computes it here
+    strf_cuda.from_pretrained         a trained model, from a checkpoint, a folder or the Hugging Face hub
+    strf_cuda.save_pretrained         a trained model as a folder to give away
     strf_cuda.models, .data, .metrics models, data sets and protocols
 
 Names are loaded when first used, so that a command's --help does not wait for torch.
@@ -19,8 +21,18 @@ _HOMES = {
     "STRF": "strf_cuda.modules",
     "factorized_attention": "strf_cuda.functional",
     "InputError": "strf_cuda.errors",
+    "from_pretrained": "strf_cuda.pretrained",
+    "save_pretrained": "strf_cuda.pretrained",
 }
-__all__ = ["STRF", "InputError", "__version__", "backends", "factorized_attention"]
+__all__ = [
+    "STRF",
+    "InputError",
+    "__version__",
+    "backends",
+    "factorized_attention",
+    "from_pretrained",
+    "save_pretrained",
+]
 
 
 def __getattr__(name: str):

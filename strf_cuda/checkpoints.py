@@ -83,16 +83,18 @@ def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
     )
 
 
-def load_model(path: str | Path) -> tuple[VideoResNet, TrainConfig]:
+def model_of(checkpoint: dict[str, Any], source: str) -> tuple[VideoResNet, TrainConfig]:
     """The trained model of a checkpoint in eval mode, and the configuration it was trained with.
 
     Of a run with `optimizer.ema` it is the average of the weights, which is what the run has evaluated.
 
+    Args:
+        source: where the checkpoint was read from, for error messages.
+
     Raises:
-        InputError: as `read_checkpoint`, or weights that are not those of the configuration's model.
+        InputError: the configuration has other keys, or the weights are not those of its model.
     """
-    checkpoint = read_checkpoint(path)
-    config = from_dict(TrainConfig, checkpoint["config"], str(path))
+    config = from_dict(TrainConfig, checkpoint["config"], source)
     model = model_from_config(config.model, len(checkpoint["person_ids"]))
     prefix = AVERAGE_PREFIX if config.optimizer.ema else MODEL_PREFIX
     state = {
@@ -100,7 +102,7 @@ def load_model(path: str | Path) -> tuple[VideoResNet, TrainConfig]:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(prefix)
     }
-    check_architecture(model, state, str(path))
+    check_architecture(model, state, source)
     model.load_state_dict(state)
     return model.eval(), config
 

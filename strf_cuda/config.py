@@ -211,7 +211,7 @@ class EvaluationOptions:
     """Which model is evaluated, on what, and how: what commands that do so have in common.
 
     Args:
-        checkpoint: a checkpoint file of strf_cuda.train
+        checkpoint: a checkpoint of strf_cuda.train, a folder of strf_cuda.export, or hf://owner/name
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strf_cuda import hub
 from strf_cuda.cli import load_config, run, to_dict
 from strf_cuda.config import EvaluateConfig
 from strf_cuda.errors import InputError
@@ -54,16 +55,16 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
         SystemExit: one of the processes that were started has failed, and has said why.
     """
     _check(config)
-    folder = Path(config.out).expanduser() if config.out else Path(config.checkpoint).expanduser().parent / "evaluation"
+    folder = _folder(config)
 
     # After the checks, since these take seconds to import.
-    from strf_cuda.checkpoints import load_model
     from strf_cuda.data import open_dataset
     from strf_cuda.devices import autocast_type, keep_freed_memory, resolve_device
     from strf_cuda.evaluation import evaluate
     from strf_cuda.faults import evaluation_needs, faults_told
     from strf_cuda.files import writable_folder, write_json
     from strf_cuda.pictures import draw_rankings
+    from strf_cuda.trained import open_model
 
     device = resolve_device(config.device)
     check_devices(config.devices, device)
@@ -73,23 +74,24 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     team.connect(device)
     keep_freed_memory(device)
-    model, trained = load_model(Path(config.checkpoint).expanduser())
-    data, protocol = evaluation_settings(config, trained)
+    with team.one_on_each_machine_first():
+        trained = open_model(config.checkpoint)
+    data, protocol = evaluation_settings(config, trained.config)
     with team.one_on_each_machine_first():
         dataset = open_dataset(data.name, data.root, data.split)
-    dataset.notes.extend(other_split_notes(data, trained.data))
+    dataset.notes.extend(other_split_notes(data, trained.config.data))
     autocast = autocast_type(config.precision, config.device)
     if team.is_first:
         for note in dataset.notes:
             print(f"note: {note}")
         print(
             f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery tracklets; "
-            f"{trained.model.kind}, unit {trained.model.unit}, from {config.checkpoint}",
+            f"{trained.config.model.kind}, unit {trained.config.model.unit}, from {config.checkpoint}",
             flush=True,
         )
         writable_folder(folder)
     with faults_told(*evaluation_needs(protocol, during_training=False)):
-        evaluation = evaluate(model.to(device), dataset, data, protocol, autocast=autocast)
+        evaluation = evaluate(trained.model.to(device), dataset, data, protocol, autocast=autocast)
     if evaluation is None:
         return None
     print(f"\n{evaluation.table()}\n")
@@ -97,6 +99,7 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
     metrics = {
         **evaluation.to_dict(),
         "checkpoint": str(config.checkpoint),
+        "fingerprint": trained.fingerprint,
         "protocol": {
             **to_dict(protocol),
             "frames": protocol.frames or data.frames,
@@ -124,8 +127,18 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
     return metrics
 
 
+def _folder(config: EvaluateConfig) -> Path:
+    """Where the files go: beside a checkpoint, or into a model's folder, unless the options say."""
+    if config.out:
+        return Path(config.out).expanduser()
+    source = Path(config.checkpoint).expanduser()
+    return (source if source.is_dir() else source.parent) / "evaluation"
+
+
 def _check(config: EvaluateConfig) -> None:
     check_evaluation(config)
+    if config.out is None and config.checkpoint.startswith(hub.PREFIX):
+        raise InputError(f"{config.checkpoint} is not on this machine: say with --out where the figures go")
     for name, least in {"devices": 1, "queries": 0}.items():
         if getattr(config, name) < least:
             raise InputError(f"{name} is {getattr(config, name)}, but it must be {least} or more")

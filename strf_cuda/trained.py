@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from strf_cuda.checkpoints import load_model
+from strf_cuda import hub, model_folder
+from strf_cuda.checkpoints import model_of, read_checkpoint
 from strf_cuda.cli import to_dict
 from strf_cuda.config import TrainConfig
+from strf_cuda.errors import InputError
 from strf_cuda.models import VideoResNet
 
 
@@ -20,11 +23,14 @@ class TrainedModel:
         model: maps clips [B, 3, T, H, W] to features [B, F].
         config: of the training run; frame size, frames in a clip and protocol stand there.
         source: where it was read from, as the user wrote it.
+        record: what is known of its training besides: "epochs" and "steps" behind it, and "evaluations" of it, each
+            with "source", "dataset", "protocol" and "figures" by challenge.
     """
 
     model: VideoResNet
     config: TrainConfig
     source: str
+    record: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -40,10 +46,50 @@ class TrainedModel:
 
 
 def open_model(source: str | Path) -> TrainedModel:
-    """The trained model of a checkpoint file.
+    """The trained model of a checkpoint file, of a folder of `strf_cuda.save_pretrained`, or of a hub's repository.
+
+    Args:
+        source: a path, or hf://owner/name or hf://owner/name@revision for a model on the Hugging Face hub. Only the
+            prefix leads to the network.
 
     Raises:
-        InputError: the file is missing, damaged, or not a checkpoint of `strf_cuda.train`.
+        InputError: nothing there, not reachable, damaged, of something else or of a newer version.
     """
-    model, config = load_model(Path(source).expanduser())
-    return TrainedModel(model, config, str(source))
+    if str(source).startswith(hub.PREFIX):
+        return _open_folder(hub.download(hub.parse(str(source)), model_folder.NEEDED), str(source))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _open_folder(path, str(source))
+    if path.name == model_folder.WEIGHTS:
+        raise InputError(f"{source} holds weights alone: give the folder that it lies in, with {model_folder.CONFIG}")
+    checkpoint = read_checkpoint(path)
+    model, config = model_of(checkpoint, str(path))
+    return TrainedModel(model, config, str(source), _record(checkpoint, config))
+
+
+def _open_folder(folder: Path, source: str) -> TrainedModel:
+    read = model_folder.read_folder(folder, source)
+    trained = TrainedModel(read.model, read.config, source, read.record)
+    if trained.fingerprint != read.fingerprint:
+        raise InputError(
+            f"the weights of {source} are not those that its {model_folder.CONFIG} describes: their fingerprint is "
+            f"{trained.fingerprint[:12]}, not {read.fingerprint[:12]}"
+        )
+    return trained
+
+
+def _record(checkpoint: dict[str, Any], config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint knows of its own training: the evaluation is that of its last epoch, if there was one."""
+    epochs = checkpoint["epoch"] + 1 if "epoch" in checkpoint else None
+    history = checkpoint.get("callbacks", {}).get("EvaluateAndSave", {}).get("history", [])
+    evaluations = [
+        {
+            "source": "the run's checkpoint",
+            "dataset": config.data.name,
+            "protocol": {**to_dict(config.evaluation), "frames": config.evaluation.frames or config.data.frames},
+            "figures": {"all": {name: value for name, value in row.items() if name != "epoch"}},
+        }
+        for row in history
+        if row["epoch"] == epochs
+    ]
+    return {"epochs": epochs, "steps": checkpoint.get("global_step"), "evaluations": evaluations}

@@ -7,10 +7,11 @@ import pickle
 import pytest
 import torch
 
-from strf_cuda.checkpoints import AtomicCheckpointIO, load_model, model_from_config, read_checkpoint
+from strf_cuda.checkpoints import AtomicCheckpointIO, model_from_config, read_checkpoint
 from strf_cuda.cli import to_dict
 from strf_cuda.config import ModelConfig, OptimizerConfig, TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.trained import open_model
 
 SMALL = ModelConfig(width=16, depth=(1, 1, 1, 1))
 
@@ -41,7 +42,8 @@ def saved(model, tmp_path):
 
 
 def test_a_loaded_model_gives_the_same_features(model, saved):
-    loaded, config = load_model(saved)
+    trained = open_model(saved)
+    loaded, config = trained.model, trained.config
     clips = torch.randn(3, 3, 4, 32, 16)
     assert not loaded.training and config == TrainConfig(model=SMALL)
     with torch.no_grad():
@@ -53,8 +55,9 @@ def test_options_of_the_model_survive_saving(options, tmp_path):
     config = dataclasses.replace(SMALL, **options)
     model = model_from_config(config, 5)
     torch.save(checkpoint_of(model, config), tmp_path / "model.ckpt")
-    loaded, read = load_model(tmp_path / "model.ckpt")
-    assert read.model == config
+    trained = open_model(tmp_path / "model.ckpt")
+    loaded = trained.model
+    assert trained.config.model == config
     clips = torch.randn(2, 3, 4, 32, 16)
     with torch.no_grad():
         assert torch.equal(loaded(clips), model.eval()(clips))
@@ -66,7 +69,7 @@ def test_of_a_run_with_an_average_of_the_weights_the_average_is_loaded(model, tm
     checkpoint["state_dict"]["average.n_averaged"] = torch.tensor(7)
     checkpoint["config"] = to_dict(TrainConfig(model=SMALL, optimizer=OptimizerConfig(ema=0.99)))
     torch.save(checkpoint, tmp_path / "model.ckpt")
-    loaded, _ = load_model(tmp_path / "model.ckpt")
+    loaded = open_model(tmp_path / "model.ckpt").model
     clips = torch.randn(2, 3, 4, 32, 16)
     with torch.no_grad():
         assert torch.equal(loaded(clips), model(clips))
@@ -143,13 +146,13 @@ def spoil(path, how):
         ("a state dict", "{path} is not a checkpoint of strf_cuda.train, which holds config, person_ids, state_dict"),
         ("a tensor", "{path} is not a checkpoint of strf_cuda.train"),
         ("missing", "there is no checkpoint {path}"),
-        ("a folder", "cannot read the checkpoint {path}: Is a directory"),
+        ("a folder", "{path} holds no model: it has no config.json"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_one_sentence(saved, how, sentence):
     spoil(saved, how)
     with pytest.raises(InputError) as error:
-        load_model(saved)
+        open_model(saved)
     message = str(error.value)
     assert message.startswith(sentence.format(path=saved))
     assert "\n" not in message and "weights_only" not in message
@@ -170,7 +173,7 @@ def test_weights_of_another_architecture_are_named(model, tmp_path, change, sent
     content = checkpoint_of(model, dataclasses.replace(SMALL, **change))
     torch.save(content, tmp_path / "model.ckpt")
     with pytest.raises(InputError) as error:
-        load_model(tmp_path / "model.ckpt")
+        open_model(tmp_path / "model.ckpt")
     assert str(error.value) == f"{tmp_path}/model.ckpt is of another architecture: {sentence}"
 
 
@@ -179,7 +182,7 @@ def test_a_configuration_with_an_unknown_key_is_named_with_its_file(model, tmp_p
     content["config"]["model"]["widht"] = 3
     torch.save(content, tmp_path / "model.ckpt")
     with pytest.raises(InputError, match=r"unknown key model.widht in .*/model.ckpt; did you mean width\?"):
-        load_model(tmp_path / "model.ckpt")
+        open_model(tmp_path / "model.ckpt")
 
 
 def test_a_worker_s_death_during_a_write_is_not_taken_for_a_full_disk(saved, monkeypatch):

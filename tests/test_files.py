@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from strf_cuda.errors import InputError
-from strf_cuda.files import claimed, remove_unfinished, replacing, writable_folder, write_json
+from strf_cuda.files import claimed, new_folder, remove_unfinished, replacing, writable_folder, write_json
 
 
 def names(folder):
@@ -154,3 +154,22 @@ def test_json_is_readable_and_holds_no_nan(tmp_path):
     with pytest.raises(ValueError):
         write_json(path, {"mAP": math.nan})
     assert json.loads(path.read_text())["mAP"] == 0.5
+
+
+def test_a_new_folder_appears_whole_and_is_left_alone_afterwards(tmp_path):
+    place = tmp_path / "deep" / "folder"
+    with new_folder(place) as temporary:
+        (temporary / "a").write_text("a")
+        assert not place.exists() and temporary.parent == place.parent
+    assert [path.read_text() for path in place.iterdir()] == ["a"]
+    with pytest.raises(InputError, match="folder exists already: give another place, or remove it"), new_folder(place):
+        raise AssertionError("nothing is begun")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_of_a_folder_that_could_not_be_finished_nothing_stays(tmp_path, error):
+    expected = InputError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected), new_folder(tmp_path / "folder") as temporary:
+        (temporary / "a").write_text("a")
+        raise error
+    assert os.listdir(tmp_path) == []

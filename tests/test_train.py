@@ -19,11 +19,12 @@ import yaml
 from running import RUN_FILES, command, names
 from strf_cuda import callbacks, train
 from strf_cuda import evaluate as evaluate_command
-from strf_cuda.checkpoints import load_model, read_checkpoint
+from strf_cuda.checkpoints import read_checkpoint
 from strf_cuda.cli import run
 from strf_cuda.config import TrainConfig
 from strf_cuda.data import MARS
 from strf_cuda.evaluation import evaluate
+from strf_cuda.trained import open_model
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +113,17 @@ def test_best_ckpt_gives_the_mAP_of_its_epoch(finished, tiny_walkers):
     history = strict_json(folder / "metrics.json")["history"]
     best = max(history, key=lambda row: row["mAP"])
     assert read_checkpoint(folder / "best.ckpt")["epoch"] + 1 == best["epoch"]
-    model, config = load_model(folder / "best.ckpt")
-    again = evaluate(model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
+    trained = open_model(folder / "best.ckpt")
+    config = trained.config
+    again = evaluate(trained.model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
     assert again.overall.mAP == pytest.approx(best["mAP"], abs=1e-9)
 
 
 def test_with_an_average_of_the_weights_that_is_what_is_evaluated_and_loaded(options, folder, tiny_walkers):
     protocol = ["--evaluation.flip", "--evaluation.frames=all", "--evaluation.rerank", "--evaluation.rerank_k1=5"]
     assert command(*options, "--optimizer.ema=0.9", "--epochs=2", *protocol) == 0
-    model, config = load_model(folder / "last.ckpt")
+    average = open_model(folder / "last.ckpt")
+    model, config = average.model, average.config
     again = evaluate(model, MARS(tiny_walkers), config.data, config.evaluation, progress=False)
     metrics = strict_json(folder / "metrics.json")
     assert again.overall.mAP == pytest.approx(metrics["mAP"], abs=1e-9)

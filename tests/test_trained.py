@@ -2,14 +2,14 @@
 
 import torch
 
-from strf_cuda.checkpoints import load_model
+from strf_cuda.checkpoints import model_of, read_checkpoint
 from strf_cuda.trained import open_model
 from untrained import write_checkpoint
 
 
 def test_a_checkpoint_is_opened_with_its_run(tiny_checkpoint, tiny_walkers):
     trained = open_model(tiny_checkpoint)
-    model, config = load_model(tiny_checkpoint)
+    model, config = model_of(read_checkpoint(tiny_checkpoint), "")
     assert (trained.config, trained.source) == (config, str(tiny_checkpoint))
     assert config.data.root == str(tiny_walkers)
     clips = torch.randn(2, 3, 4, 32, 16)
