@@ -150,7 +150,9 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
         shuffle_frames=False,
         **given(batch=config.batch, frames=config.frames, stride=config.stride, flip=config.flip),
     )
-    source = open_source(config, trained.config, team)
+    source, root = open_source(config, trained.config, team)
+    if root is not None:
+        data = replace(data, name="folder", root=root, split=None)
     if team.is_first:
         for note in source.notes:
             print(f"note: {note}")
@@ -177,8 +179,10 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
     )
 
 
-def open_source(config: ExtractConfig, trained: TrainConfig, team: Team) -> "Source":
-    """The tracklets that the configuration names; a video's are cut out first, by one process.
+def open_source(config: ExtractConfig, trained: TrainConfig, team: Team) -> tuple["Source", str | None]:
+    """The tracklets that the configuration names, and their folder if they are no data set's.
+
+    A video's are cut out first, by one process.
 
     Raises:
         InputError: a fault of the data set, the folder or the video.
@@ -191,14 +195,14 @@ def open_source(config: ExtractConfig, trained: TrainConfig, team: Team) -> "Sou
         with team.one_on_each_machine_first():
             if team.local_process == 0:
                 _cut(config, folder)
-        return folder_source(folder)
+        return folder_source(folder), folder
     if config.tracklets is not None:
-        return folder_source(config.tracklets, config.camera)
+        return folder_source(config.tracklets, config.camera), config.tracklets
     data = data_settings(trained.data, name=config.data, root=config.root, split=config.split)
     with team.one_on_each_machine_first():
         dataset = open_dataset(data.name, data.root, data.split)
     dataset.notes.extend(other_split_notes(data, trained.data))
-    return dataset_source(dataset, config.lists, data.root)
+    return dataset_source(dataset, config.lists, data.root), None
 
 
 def _cut(config: ExtractConfig, folder: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from strf_cuda.data.frames import read_frame
-from strf_cuda.data.tracklets import DISTRACTOR_PERSON, Tracklet
+from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 
@@ -119,15 +119,21 @@ def draw_answers(
     distances: Sequence[float] | None = None,
     names: Names = (None, None),
 ) -> None:
-    """The answers to one query side by side, right ones green with a tick, wrong ones red with a cross."""
+    """The answers to one query side by side, right ones green with a tick, wrong ones red with a cross.
+
+    Where nobody knows who it is (`JUNK_PERSON`), query or answer, there is neither.
+    """
     for rank, index in enumerate(ranking):
         if index >= 0:
             answer = gallery[index]
+            known = JUNK_PERSON not in (answer.person_id, query.person_id)
             right = answer.person_id == query.person_id
+            colour = (GREEN if right else RED) if known else GREY
             note = "" if distances is None else f"{distances[rank]:.3f}"
-            _draw_tracklet(canvas, left, top, answer, GREEN if right else RED, tracklet_label(answer, *names), note)
-            corner = (left + CELL_WIDTH - BORDER - BADGE - 3, top + BORDER + BADGE + 3)
-            _draw_badge(ImageDraw.Draw(canvas), *corner, right)
+            _draw_tracklet(canvas, left, top, answer, colour, tracklet_label(answer, *names), note)
+            if known:
+                corner = (left + CELL_WIDTH - BORDER - BADGE - 3, top + BORDER + BADGE + 3)
+                _draw_badge(ImageDraw.Draw(canvas), *corner, right)
         left += CELL_WIDTH + GAP
 
 
@@ -169,6 +175,8 @@ def tracklet_label(
     """Who is seen by which camera, by the names that the data set has for them."""
     if tracklet.person_id == DISTRACTOR_PERSON:
         person = "distractor"
+    elif tracklet.person_id == JUNK_PERSON:
+        person = "unknown"
     else:
         person = (person_names or {}).get(tracklet.person_id, f"{tracklet.person_id:04d}")
     return f"{person} / {(camera_names or {}).get(tracklet.camera_id, f'c{tracklet.camera_id}')}"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from strf_cuda import pictures
-from strf_cuda.data.tracklets import Tracklet
+from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet
 from strf_cuda.errors import InputError
 from strf_cuda.pictures import draw_rankings
 
@@ -51,6 +51,14 @@ def test_right_is_green_wrong_is_red_and_places_hold_the_middle_frames(gallery, 
         (1, 1): (green, SHADES[1]),
         (1, 2): (pictures.WHITE, pictures.WHITE),
     }
+
+
+def test_where_nobody_knows_who_it_is_an_answer_is_neither_right_nor_wrong(gallery, tmp_path):
+    unknown = [Tracklet(tracklet.paths, JUNK_PERSON, 1) for tracklet in gallery]
+    draw_rankings([gallery[0], unknown[0]], [unknown[1], gallery[2]], [[0, 1], [0, 1]], tmp_path / "ranking.png")
+    picture = Image.open(tmp_path / "ranking.png")
+    frames = [frame_and_inside(picture, row, column)[0] for row in range(2) for column in range(2)]
+    assert frames == [pictures.GREY, pictures.RED, pictures.GREY, pictures.GREY]
 
 
 def test_right_and_wrong_differ_without_colour(gallery, tmp_path):

@@ -6,7 +6,7 @@ these few are compared again in float64. So the answer depends neither on the si
 threads, and equal distances are in the order of the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,9 @@ class ExactGallery(Gallery):
 
     def paths_of(self, row: int) -> list[str]:
         return self.embeddings.paths_of(row)
+
+    def vectors_of(self, rows: Sequence[int]) -> np.ndarray:
+        return np.array(self.embeddings.vectors[list(rows)])
 
     def _search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, junk: tuple[np.ndarray, np.ndarray] | None

@@ -89,9 +89,36 @@ class Gallery(ABC):
         """Of the model that made the embeddings; queries must come from the same one."""
         return self.description["fingerprint"]
 
+    @property
+    def person_names(self) -> dict[int, str]:
+        """Names by number, empty where there are numbers alone."""
+        return {int(number): name for number, name in self.description.get("person_names", {}).items()}
+
+    @property
+    def camera_names(self) -> dict[int, str]:
+        """Names by number, empty where there are numbers alone."""
+        return {int(number): name for number, name in self.description.get("camera_names", {}).items()}
+
     @abstractmethod
     def paths_of(self, row: int) -> list[str]:
         """The frame files of a tracklet, in temporal order."""
+
+    def vectors_of(self, rows: Sequence[int]) -> np.ndarray:
+        """The embeddings of some rows as they were extracted, float32 [rows, F], to search with them.
+
+        Raises:
+            InputError: the gallery does not keep them.
+        """
+        raise InputError(f"the gallery {self.source} keeps no vectors: give its embeddings file as the query")
+
+    def check_model(self, fingerprint: str, source: str) -> None:
+        """Raises an `InputError` unless the gallery was made by the model that queries of `source` come from."""
+        if fingerprint != self.fingerprint:
+            made_by = self.description.get("model", "an unknown one")
+            raise InputError(
+                f"the gallery {self.source} was made by another model ({made_by}) than {source}: their embeddings do "
+                "not compare"
+            )
 
     def search(
         self,
