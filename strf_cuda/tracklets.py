@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{Path(content['video']).name}: {content['height']}x{content['width']} (height x width){rate}")
     print(
         f"{len(tracklets):,} tracklets of {len({tracklet['track'] for tracklet in tracklets}):,} tracks, "
-        f"{min(lengths):,} to {max(lengths):,} frames, {crops:,} in all ({bridged:,} bridged)"
+        f"{min(lengths):,} to {max(lengths):,} frames; {crops:,} crops, {bridged:,} of them bridge a gap"
     )
     for reason, count in content["left_out"].items():
         print(f"left out: {count:,} boxes {reason}")

@@ -48,7 +48,7 @@ def refused(said):
 def test_it_says_what_it_cut_and_when_there_was_nothing_left_to_do(place, said):
     first = [
         "cam1.mp4: 96x160 (height x width), 25 frames a second",
-        "2 tracklets of 2 tracks, 16 to 20 frames, 36 in all (1 bridged)",
+        "2 tracklets of 2 tracks, 16 to 20 frames; 36 crops, 1 of them bridge a gap",
         "left out: 15 boxes in tracklets of fewer than 16 frames",
     ]
     last = "look at them: python -m strf_cuda.data people --out people.png"

@@ -137,8 +137,9 @@ class Store:
                 return known
             if known["video_fingerprint"] == self.description["video_fingerprint"]:
                 raise InputError(
-                    f"{self.description['video']} has been cut into {self.out} already, as camera {known['camera']} "
-                    f"and with the prefix {known['prefix']}: give these, or another folder"
+                    f"{self.description['video']} has the content of {known['video']}, which has been cut into "
+                    f"{self.out} as camera {known['camera']} with the prefix {known['prefix']}: give these, or another "
+                    "folder"
                 )
         return None
 
