@@ -118,6 +118,6 @@ def check_arguments(x, weight, pools, pool, temperature) -> tuple[list[Pool], li
     kinds = [pool] * len(pools) if isinstance(pool, str) else list(pool)
     if len(kinds) != len(pools):
         raise InputError(f"pool names {len(kinds)} kinds for {len(pools)} paths; give one name or one per path")
-    if not math.isfinite(temperature):
+    if not abs(temperature) < math.inf:  # unlike isfinite, torch.compile traces it where temperature is dynamic
         raise InputError(f"temperature is {temperature}, but it must be a finite number")
     return [check_pool(window) for window in pools], [check_pool_kind(kind) for kind in kinds]

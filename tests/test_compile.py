@@ -89,6 +89,17 @@ def test_the_same_shapes_are_compiled_once(backend):
     assert counter.frame_count == 1
 
 
+@both
+def test_a_temperature_that_changes_is_traced(backend):
+    def function(x, weight, temperature):
+        return factorized_attention(x, weight, [(1, 3, 3)], temperature=temperature, backend=backend)
+
+    x, weight = clip().detach(), torch.full((1, 2, 8), 0.1, dtype=torch.float64)
+    once = compiled(function)
+    for temperature in (4.0, 2.5, 1.0):
+        torch.testing.assert_close(once(x, weight, temperature), function(x, weight, temperature))
+
+
 @native
 def test_the_operator_is_a_single_node(backend):
     graphs = []

@@ -39,3 +39,7 @@ def test_the_trained_model_is_not_touched(trained):
         exported.model.conv1.weight.zero_()
     assert trained.model.conv1.weight.any()
     assert not any(parameter.requires_grad for parameter in exported.parameters())
+
+
+def test_what_tells_training_people_apart_is_left_behind(trained):
+    assert not [name for name in embedder(trained).state_dict() if "classifier" in name]

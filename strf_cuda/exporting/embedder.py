@@ -45,6 +45,7 @@ def embedder(trained: TrainedModel, *, backend: str = "auto") -> ClipEmbedder:
     for unit in model.modules():
         if isinstance(unit, STRF):
             unit.backend, unit.recompute = backend, False  # without gradients there is nothing to save memory for
+    model.classifier = nn.Identity()  # of training people; features do not need it
     return ClipEmbedder(model).eval()
 
 
