@@ -6,6 +6,7 @@ it stands in, its value and the nearest right one. Nothing here imports torch, s
 
 import argparse
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -81,7 +82,8 @@ def load_config(
         presets: YAML files by name. The one that `preset` names supplies the defaults, so `config_class` must have a
             `preset` field.
         defaults: a tree as `to_dict` gives it, in place of presets and of the dataclass's own defaults.
-        positional: the fields that words which belong to no option stand for, in this order.
+        positional: the fields that words which belong to no option stand for, in this order; one that is a tuple takes
+            all that are left.
 
     Raises:
         InputError: an unknown option or key, a value of the wrong type, or an unreadable file.
@@ -188,7 +190,7 @@ def _check_options(argv: Sequence[str], fields: Mapping[str, _Field]) -> None:
 def _name_lone_words(argv: Sequence[str], fields: Mapping[str, _Field], names: Sequence[str]) -> list[str]:
     """`--decode ROOT` means `--decode --root=ROOT`: a flag takes the next word only where that is true or false."""
     words = []
-    free = list(names)
+    free, several = list(names), []
     for position, word in enumerate(argv):
         before = argv[position - 1] if position else ""
         flag = before[2:] in fields and fields[before[2:]].type is bool
@@ -198,8 +200,11 @@ def _name_lone_words(argv: Sequence[str], fields: Mapping[str, _Field], names: S
             continue
         if not free:
             raise InputError(f"{word!r} belongs to no option: give one {' and one '.join(names)}")
-        words.append(f"--{free.pop(0)}={word}")
-    return words
+        if get_origin(fields[free[0]].type) is tuple:
+            several.append(word)
+        else:
+            words.append(f"--{free.pop(0)}={word}")
+    return [*words, f"--{free[0]}={json.dumps(several)}"] if several else words
 
 
 def _spell_out_flags(argv: Sequence[str], fields: Mapping[str, _Field]) -> list[str]:
