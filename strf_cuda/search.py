@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{config.query} holds no tracklets to search for")
     counted = f"{len(gallery):,} tracklets" + ("" if allowed is None else f", {int(allowed.sum()):,} of them selected")
     print(f"{config.gallery}: {counted}")
+    for note in gallery.notes:
+        print(f"note: {note}")
     answers = find(
         gallery,
         queries,

@@ -135,12 +135,13 @@ def test_labels_frames_and_paths_are_those_of_the_files_in_their_order(folder, f
         assert np.array_equal(getattr(gallery.labels, name), expected)
     assert np.array_equal(gallery.frames, np.concatenate([one.frames for one in files[1]]))
     assert gallery.paths_of(ROWS[0] + 4) == files[1][2].paths_of(4) and gallery.paths_of(3) == files[1][0].paths_of(3)
+    assert np.array_equal(gallery.vectors_of([ROWS[0] + 4, 3]), [files[1][2].vectors[4], files[1][0].vectors[3]])
     assert gallery.fingerprint == files[1][0].fingerprint and len(gallery) == TOTAL and gallery.size == SIZE
 
 
 def test_a_folder_is_opened_as_an_embeddings_file_is(folder, queries, capfd):
     gallery = open_gallery(folder.path)
-    assert isinstance(gallery, CompressedGallery) and gallery.refines and gallery.notes == []
+    assert isinstance(gallery, CompressedGallery) and gallery.refines and not gallery.notes
     gallery.search(queries[0], K)
     assert capfd.readouterr() == ("", "")
 
@@ -175,6 +176,7 @@ def test_where_the_files_are_gone_distances_are_those_of_codes_and_a_note_says_s
     found = gallery.search(queries[0], K)
     assert np.array_equal(found.rows, codes.rows) and np.array_equal(found.distances, codes.distances)
     refused(lambda: gallery.paths_of(0), "frames of tracklet 0", "not there any more")
+    refused(lambda: gallery.vectors_of([0]), "embeddings of", "not there any more")
 
 
 def test_a_file_that_was_made_anew_is_not_taken_for_the_old_one(own, tmp_path):
@@ -189,7 +191,7 @@ def test_a_gallery_that_moves_together_with_its_files_finds_them(own, tmp_path):
     for name in ("gallery", "0.safetensors", "1.safetensors", "2.safetensors"):
         shutil.move(tmp_path / name, moved)
     gallery = CompressedGallery.open(moved / "gallery")
-    assert gallery.notes == [] and gallery.paths_of(0)
+    assert not gallery.notes and gallery.paths_of(0)
 
 
 def test_a_damaged_folder_is_refused_in_words(own, tmp_path):

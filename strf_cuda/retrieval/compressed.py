@@ -6,6 +6,7 @@ codes have blurred is put right. Only rows that may answer are ever candidates, 
 lists are read, up to all of them: k rows come back wherever k may answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class CompressedGallery(Gallery):
         threads: of FAISS; None for its own choice. One query is searched by one thread.
 
     Attributes:
-        notes: sentences that the user should read: why the exact vectors are not read.
+        notes: why the exact vectors are not read, where they are not.
         refines: whether they are.
 
     Raises:
@@ -65,13 +66,12 @@ class CompressedGallery(Gallery):
         self.probes = probes or settings.probes
         self.candidates = candidates
         self.threads = threads
-        self.notes: list[str] = []
         self._lists = settings.lists
         self._codes = _Codes(folder)
         self._files = _Files(folder)
-        self.refines = candidates > 0 and self._files.missing is None
-        if candidates > 0 and self._files.missing is not None:
-            self.notes.append(f"distances are those of codes: {self._files.missing}")
+        self.refines = candidates > 0 and self._files.rows is not None
+        if candidates > 0 and not self.refines:
+            self.notes = [f"distances are those of codes: {self._files.missing}"]
 
     @classmethod
     def open(cls, path: str | Path) -> "CompressedGallery":
@@ -84,9 +84,16 @@ class CompressedGallery(Gallery):
         Raises:
             InputError: the embeddings file, which knows the paths, is not there any more.
         """
-        if self._files.missing is not None:
+        if self._files.rows is None:
             raise InputError(f"the frames of tracklet {row} of {self.source} are not known: {self._files.missing}")
         return self._files.rows.paths_of(row)
+
+    def vectors_of(self, rows: Sequence[int]) -> np.ndarray:
+        """As of every gallery; refused where the embeddings file is not there any more."""
+        if self._files.rows is None:
+            raise InputError(f"the embeddings of {self.source} are not known: {self._files.missing}")
+        rows, places = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
+        return self._files.rows.vectors(rows)[places]
 
     def _search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, junk: tuple[np.ndarray, np.ndarray] | None

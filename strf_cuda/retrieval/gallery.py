@@ -73,6 +73,7 @@ class Gallery(ABC):
         description: of the embeddings, see `strf_cuda.embeddings.Embeddings`: whose "data" and "protocol" queries must
             be embedded with, and which names persons and cameras have.
         size: length F of the embeddings.
+        notes: sentences that the user should read before trusting what is found.
     """
 
     source: str
@@ -80,6 +81,7 @@ class Gallery(ABC):
     frames: np.ndarray
     description: dict[str, Any]
     size: int
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels.persons)
