@@ -111,6 +111,10 @@ def read_options(words: Sequence[str]) -> ExtractConfig:
         raise InputError(f"camera is {config.camera}, but a data set names its cameras itself: leave it out")
     if config.start is not None and config.video is None:
         raise InputError(f"start is {config.start}, but there is no --video that could begin then")
+    if config.start is not None:
+        from strf_cuda.video.config import start_seconds
+
+        start_seconds(config.start)
     return config
 
 
@@ -128,6 +132,7 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
     from strf_cuda.devices import autocast_type, keep_freed_memory, resolve_device
     from strf_cuda.extraction.extracting import extract
     from strf_cuda.faults import evaluation_needs, faults_told
+    from strf_cuda.files import writable_folder
     from strf_cuda.trained import open_model
 
     began = time.monotonic()
@@ -150,6 +155,8 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
         shuffle_frames=False,
         **given(batch=config.batch, frames=config.frames, stride=config.stride, flip=config.flip),
     )
+    if team.is_first:
+        writable_folder(Path(config.out).expanduser().parent)  # before a video is cut, or a large data set listed
     source, root = open_source(config, trained.config, team)
     if root is not None:
         data = replace(data, name="folder", root=root, split=None)

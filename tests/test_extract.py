@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import videos
 from joint import carry_out
 from strf_cuda import evaluate, extract
 from strf_cuda.cli import run
@@ -23,7 +24,7 @@ from strf_cuda.embedding import embed_tracklets
 from strf_cuda.embeddings import LIST_BITS, read_embeddings
 from strf_cuda.extraction.parts import cut_into_parts
 from strf_cuda.extraction.sources import dataset_source, folder_source
-from strf_cuda.retrieval import ExactGallery
+from strf_cuda.retrieval import ExactGallery, Selection
 from strf_cuda.trained import open_model
 from strf_cuda.video.sidecar import write_videos
 
@@ -255,6 +256,23 @@ def test_times_come_from_where_the_video_was_cut(tracklet, tmp_path):
     assert np.isnan(times[0]).all() and times[1].tolist() == [3.5, 7.25]
 
 
+def test_a_video_is_cut_and_its_tracklets_are_found_by_time(options, out, tmp_path, capsys):
+    videos.write_video(tmp_path / "hall.mp4", videos.scene())
+    (tmp_path / "hall.txt").write_text(videos.tracks())
+    video = [f"--video={tmp_path}/hall.mp4", f"--tracks={tmp_path}/hall.txt", "--camera=hall"]
+    assert command(*options, *video, "--start=09:00:00") == 0
+    found = read_embeddings(out)
+    assert f"3 tracklets of {tmp_path}/hall.mp4 are in {tmp_path}/all.tracklets" in capsys.readouterr().out
+    assert found.paths_of(0)[0].startswith(f"{tmp_path}/all.tracklets/hall")
+    assert (found.description["camera_names"], len(found.description["person_names"])) == ({"1": "hall"}, 3)
+    assert found.description["data"]["root"] == f"{tmp_path}/all.tracklets"
+    first = {videos.RED: 0, videos.GREEN: 2, videos.BLUE: 5}
+    assert found.start.tolist() == pytest.approx([32400 + frame / 25 for frame in first.values()], abs=0.001)
+    before_the_third = Selection(until=found.start[2] - 0.001)
+    matches = ExactGallery(found).search(found.vectors[:1], 3, selection=before_the_third)
+    assert sorted(matches.rows[0].tolist()) == [-1, 0, 1]
+
+
 def test_a_packed_data_set_is_embedded_under_its_names(options, out, tiny_walkers, tmp_path):
     pack(make_plan([MARS(tiny_walkers)], tiny_walkers), tmp_path / "packed")
     assert command(*options, "--data=packed", f"--root={tmp_path}/packed", "--lists=query") == 0
@@ -278,6 +296,7 @@ def test_a_packed_data_set_is_embedded_under_its_names(options, out, tiny_walker
         (["--camera=door"], "camera is door, but a data set names its cameras itself"),
         (["--video=x.mp4"], "video is x.mp4 and tracks is None: give both, or neither"),
         (["--start=9"], "start is 9, but there is no --video"),
+        (["--video=x.mp4", "--tracks=x.txt", "--start=noon"], "start is 'noon', but it must be seconds, a time"),
         (["--stride=0"], "stride is 0, but it must be 1 or more"),
         (["--batch=0"], "batch is 0, but it must be 1 or more"),
         (["--workers=-1"], "workers is -1, but it must be 0 or more"),
@@ -300,7 +319,7 @@ def test_folders_without_tracklets_are_refused(fails, tmp_path, tracklet):
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(fails, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("strf_cuda.extraction.extracting.embed_in_parts", lambda *_, **__: pytest.fail("embedded"))
-    assert fails(f"--out={tmp_path}/file/x.safetensors").startswith(f"cannot make the folder {tmp_path}/file/x.safe")
+    assert fails(f"--out={tmp_path}/file/x.safetensors").startswith(f"cannot make the folder {tmp_path}/file: File ex")
     (tmp_path / "x.safetensors").mkdir()
     assert "there is a folder of that name" in fails(f"--out={tmp_path}/x.safetensors")
 
