@@ -130,7 +130,7 @@ def evaluate_ranking(
             f"average_precision is {average_precision!r}, but it must be {' or '.join(AVERAGE_PRECISIONS)}"
             f"{nearest(str(average_precision), AVERAGE_PRECISIONS)}"
         )
-    table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    table = DistanceTable(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     precision = np.full(table.queries, np.nan)
     penalty = np.full(table.queries, np.nan)
     first_rank = np.zeros(table.queries, dtype=np.int64)
@@ -165,7 +165,7 @@ def top_matches(
     Returns:
         Gallery indices [Q, k], nearest first; -1 where fewer than k are left.
     """
-    table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    table = DistanceTable(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     matches = np.full((table.queries, k), -1, dtype=np.int64)
     for start, distances, _, kept in table.chunks():
         query, position, place = smallest(distances, k, kept)
@@ -190,7 +190,7 @@ def rank_within_group(
     Args:
         query_groups: [Q], gallery_groups: [G]: look-alike group, or None.
     """
-    table = _Table(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    table = DistanceTable(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     if (len(query_groups), len(gallery_groups)) != (table.queries, table.gallery):
         raise InputError(
             f"distances are {table.queries} x {table.gallery}, but there are {len(query_groups)} query groups and "
@@ -224,7 +224,7 @@ def chance_mAP(
     (H_N + (R - 1) (N - H_N) / (N - 1)) / N with H_N = 1 + 1/2 + ... + 1/N. Arguments and errors as `evaluate_ranking`;
     nan where no query has a match.
     """
-    table = _Table(
+    table = DistanceTable(
         np.zeros((len(query_ids), len(gallery_ids)), np.float32), query_ids, gallery_ids, query_cameras, gallery_cameras
     )
     means, harmonics = [], {}
@@ -285,8 +285,8 @@ def format_table(results: Mapping[str, RankingResult]) -> str:
     return aligned_text(rows)
 
 
-class _Table:
-    """The distance matrix with its people and cameras, checked once."""
+class DistanceTable:
+    """The distance matrix with its people and cameras, checked once; arguments and errors as `evaluate_ranking`."""
 
     def __init__(self, distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
         distances = np.asarray(distances)

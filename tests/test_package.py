@@ -49,9 +49,9 @@ def lines(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_the_wheel_holds_every_module_and_preset(wheel):
-    package = ROOT / "strf_cuda"
-    expected = {str(path.relative_to(ROOT)) for path in [*package.rglob("*.py"), *package.rglob("*.yaml")]}
+def test_the_wheel_holds_every_module_preset_and_asset(wheel):
+    patterns = ("*.py", "*.yaml", "assets/*")
+    expected = {str(path.relative_to(ROOT)) for pattern in patterns for path in (ROOT / "strf_cuda").rglob(pattern)}
     names = set(wheel.namelist())
     assert expected <= names
     assert any(name.endswith("licenses/LICENSE") or name.endswith(".dist-info/LICENSE") for name in names)
