@@ -50,7 +50,7 @@ def test_attention_of_two_models_goes_beside_the_checkpoint(tiny_checkpoint, tin
     assert sorted(os.listdir(tmp_path)) == ["alone.png", "attention.png", "best.ckpt"]
     assert picture(both).shape[0] > picture(alone).shape[0] and picture(both).shape[1] == picture(alone).shape[1]
     captured = capsys.readouterr()
-    assert f"{both}: the attention of stage 3 in 4 clips" in captured.out and captured.err == ""
+    assert f"{both}: the attention of stage 3, clips: 4" in captured.out and captured.err == ""
 
 
 def test_attention_follows_stage_scale_stride_and_queries(tiny_checkpoint, tmp_path):
@@ -73,7 +73,7 @@ def test_a_folder_of_frames_can_be_shown(tiny_checkpoint, tiny_walkers, tmp_path
         shutil.copy(path, tmp_path / "somebody")
     options = [f"--checkpoint={tiny_checkpoint}", f"--tracklet={tmp_path}/somebody", f"--out={tmp_path}/a.png"]
     assert command("attention", *options) == 0
-    assert "in 1 clips" in capsys.readouterr().out and (tmp_path / "a.png").exists()
+    assert "clips: 1\n" in capsys.readouterr().out and (tmp_path / "a.png").exists()
 
 
 def test_models_that_differ_in_more_than_the_unit_are_noted(tiny_checkpoint, tiny_run, tmp_path, capsys):
@@ -95,13 +95,13 @@ def test_masks_follow_unit_and_position(tiny_checkpoint, tmp_path, capsys):
         return picture(tmp_path / "m.png")
 
     plain = drawn("--query=1", "--unit=layer2", "--position=0,1")
-    assert "the masks of layer2.0.temporal at 1 positions" in capsys.readouterr().out
+    assert "the masks of layer2.0.temporal, positions: 1" in capsys.readouterr().out
     assert (plain == drawn("--query=1", "--unit=layer2.0.temporal", "--position=0,1")).all()
     other = drawn("--query=1", "--unit=layer2", "--position=3,0")
     assert other.shape == plain.shape and (other != plain).any()
     assert len(drawn("--query=1", "--unit=layer2", "--position=3,0 0,1")) > len(plain)
     drawn("--query=1")
-    assert "the masks of layer3.0.temporal at 2 positions" in capsys.readouterr().out
+    assert "the masks of layer3.0.temporal, positions: 2" in capsys.readouterr().out
 
 
 def test_rankings_show_as_many_queries_that_are_better_as_worse(tiny_checkpoint, tiny_baseline, tmp_path, capsys):
@@ -113,10 +113,10 @@ def test_rankings_show_as_many_queries_that_are_better_as_worse(tiny_checkpoint,
     assert base.startswith("P3DC: mAP ") and ours.startswith("STRF-P3DC: mAP ")
     better, all_of_them, worse, equal = map(int, re.findall(r"\d+", summary.split("higher")[1]))
     assert better + worse + equal == all_of_them == 12 and better and worse
-    assert written == f"{tmp_path}/ranking.png: 2 queries with their rankings"
+    assert written == f"{tmp_path}/ranking.png: the rankings of two models, queries: 2"
     two = picture(tmp_path / "ranking.png")
     assert command("ranking", *options, "--query=[0, 1, 2]", f"--out={tmp_path}/asked.png") == 0
-    assert picture(tmp_path / "asked.png").shape[1] == two.shape[1] and "3 queries" in capsys.readouterr().out
+    assert picture(tmp_path / "asked.png").shape[1] == two.shape[1] and "queries: 3\n" in capsys.readouterr().out
 
 
 def test_the_figures_of_rankings_are_those_of_evaluate(tiny_checkpoint, tiny_baseline, tmp_path, capsys):

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from strf_cuda.drawing.overlays import colour_bar, overlay, wrapped, write
+from strf_cuda.drawing.overlays import TITLE_LINE, TITLE_SIZE, colour_bar, overlay, wrapped, write, write_title
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
-from strf_cuda.pictures import BLUE, GREY, INK, WHITE
+from strf_cuda.pictures import BLUE, GREY, WHITE
 
 BLOCKS_A_LINE = 4
 FRAME_GAP, BLOCK_GAP, LINE_GAP = 2, 22, 26
-LABEL_WIDTH, LABEL_HEIGHT = 150, 40
-MARGIN, TITLE_HEIGHT, NOTE_HEIGHT = 24, 40, 18
+LABEL_WIDTH, LABEL_HEIGHT = 180, 40
+MARGIN, TITLE_GAP, NOTE_HEIGHT = 24, 15, 18
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,20 @@ def draw_attention(
     columns = min(BLOCKS_A_LINE, len(blocks))
     lines = -(-len(blocks) // columns)
     total_width = 2 * MARGIN + LABEL_WIDTH + columns * (block_width + BLOCK_GAP) - BLOCK_GAP
+    heading = wrapped([title], TITLE_SIZE, total_width - 2 * MARGIN)
     footer = wrapped(notes, 13, total_width - 2 * MARGIN)
-    total_height = (
-        2 * MARGIN
-        + TITLE_HEIGHT
-        + lines * (line_height + LINE_GAP)
-        + NOTE_HEIGHT * (1 + len(footer))
-        + NOTE_HEIGHT // 2
-    )
+    first_top = MARGIN + len(heading) * TITLE_LINE + TITLE_GAP
+    total_height = first_top + lines * (line_height + LINE_GAP) + NOTE_HEIGHT * (1 + len(footer)) + MARGIN
     canvas = Image.new("RGB", (total_width, total_height), WHITE)
-    write(canvas, (MARGIN, MARGIN + 10), title, 19, width=total_width - 2 * MARGIN)
+    write_title(canvas, MARGIN, MARGIN, heading)
 
     for line in range(lines):
-        top = MARGIN + TITLE_HEIGHT + line * (line_height + LINE_GAP) + LABEL_HEIGHT
+        top = first_top + line * (line_height + LINE_GAP) + LABEL_HEIGHT
         for row, name in enumerate(["frames", *models]):
-            middle = top + row * (height + FRAME_GAP) + height // 2
-            write(canvas, (MARGIN, middle), name, 16, INK, width=LABEL_WIDTH - 10)
+            words = wrapped([name], 16, LABEL_WIDTH - 10)
+            middle = top + row * (height + FRAME_GAP) + height // 2 - 10 * (len(words) - 1)
+            for number, line_of_name in enumerate(words):
+                write(canvas, (MARGIN, middle + 20 * number), line_of_name, 16, width=LABEL_WIDTH - 10)
         for column, block in enumerate(blocks[line * columns : (line + 1) * columns]):
             left = MARGIN + LABEL_WIDTH + column * (block_width + BLOCK_GAP)
             write(canvas, (left, top - 29), block.label, 15, BLUE, width=block_width)
@@ -87,7 +85,7 @@ def draw_attention(
                     corner = (left + place * (width + FRAME_GAP), top + row * (height + FRAME_GAP))
                     canvas.paste(Image.fromarray(picture), corner)
 
-    middle = MARGIN + TITLE_HEIGHT + lines * (line_height + LINE_GAP)
+    middle = first_top + lines * (line_height + LINE_GAP)
     colour_bar(canvas, MARGIN, middle, "0", full_scale)
     for number, sentence in enumerate(footer, start=1):
         write(canvas, (MARGIN, middle + NOTE_HEIGHT // 2 + number * NOTE_HEIGHT), sentence, 13, GREY)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from strf_cuda.drawing.overlays import colour_bar, overlay, ring, wrapped, write
+from strf_cuda.drawing.overlays import TITLE_LINE, TITLE_SIZE, colour_bar, overlay, ring, wrapped, write, write_title
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 from strf_cuda.pictures import BLUE, GREY, INK, WHITE
 
 FRAME_GAP, MAP_GAP, GROUP_GAP, ROW_GAP = 2, 22, 34, 16
 LABEL_WIDTH, CAPTION_HEIGHT = 190, 40
-MARGIN, TITLE_HEIGHT, HEADER_HEIGHT, NOTE_HEIGHT = 24, 44, 62, 18
-LEAST_MAP_WIDTH = 124  # for the words above and below
+MARGIN, TITLE_GAP, HEADER_HEIGHT, NOTE_HEIGHT = 24, 19, 62, 18
+LEAST_MAP_WIDTH = 136  # for the words above and below
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ def draw_masks(
         left += map_width
     total_width = left + MARGIN
     row_height = height + CAPTION_HEIGHT + ROW_GAP
+    heading = wrapped([title], TITLE_SIZE, total_width - 2 * MARGIN)
     footer = wrapped(notes, 13, total_width - 2 * MARGIN)
-    first_top = MARGIN + TITLE_HEIGHT + HEADER_HEIGHT
+    header = MARGIN + len(heading) * TITLE_LINE + TITLE_GAP
+    first_top = header + HEADER_HEIGHT
     total_height = first_top + len(rows) * row_height + NOTE_HEIGHT * (1 + len(footer)) + MARGIN
     canvas = Image.new("RGB", (total_width, total_height), WHITE)
-    write(canvas, (MARGIN, MARGIN + 10), title, 19, width=total_width - 2 * MARGIN)
+    write_title(canvas, MARGIN, MARGIN, heading)
 
-    header = MARGIN + TITLE_HEIGHT
     write(canvas, (MARGIN + LABEL_WIDTH, header + 28), "frames", 15)
     for place, (column, left) in enumerate(zip(columns, lefts, strict=True)):
         if column.group:

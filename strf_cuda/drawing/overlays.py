@@ -14,6 +14,7 @@ from strf_cuda.pictures import GREY, INK, fitted
 
 OPACITY = 0.65
 BAR_WIDTH, BAR_HEIGHT = 220, 12
+TITLE_SIZE, TITLE_LINE = 19, 25
 RING, RING_EDGE = (64, 224, 255), (0, 0, 0)
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
@@ -76,6 +77,12 @@ def write(
     """One line of text at a point, cut to `width` pixels."""
     words = words if width is None else fitted(words, size, width)
     ImageDraw.Draw(canvas).text(at, words, colour, ImageFont.load_default(size), anchor=anchor)
+
+
+def write_title(canvas: Image.Image, left: int, top: int, lines: Sequence[str]) -> None:
+    """The lines of a title that `wrapped` has made for `TITLE_SIZE`."""
+    for number, line in enumerate(lines):
+        write(canvas, (left, top + 10 + TITLE_LINE * number), line, TITLE_SIZE)
 
 
 def wrapped(sentences: Sequence[str], size: int, width: int) -> list[str]:

@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from strf_cuda.data.tracklets import Tracklet
-from strf_cuda.drawing.overlays import wrapped, write
+from strf_cuda.drawing.overlays import TITLE_LINE, TITLE_SIZE, wrapped, write, write_title
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 from strf_cuda.pictures import (
     CELL_HEIGHT,
     CELL_WIDTH,
     GREY,
+    INK,
     LEGEND_HEIGHT,
     LINE,
     MARGIN,
@@ -28,8 +29,8 @@ from strf_cuda.pictures import (
     width_of_answers,
 )
 
-MODEL_WIDTH, MODEL_GAP = 170, 24
-TITLE_HEIGHT, SECTION_HEIGHT, RANKS_HEIGHT, NOTE_HEIGHT = 40, 40, 30, 20
+MODEL_WIDTH, MODEL_GAP = 192, 24
+TITLE_GAP, SECTION_HEIGHT, RANKS_HEIGHT, NOTE_HEIGHT = 15, 40, 30, 20
 QUERY_GAP = 14
 
 
@@ -75,31 +76,35 @@ def draw_compared_rankings(
         raise InputError("there are no queries to draw")
     model_left = MARGIN + CELL_WIDTH + MODEL_GAP
     answers_left = model_left + MODEL_WIDTH
-    width = answers_left + width_of_answers(max(len(answers.ranking) for answers in rows)) + MARGIN
-    footer = wrapped(notes, 14, width - 2 * MARGIN)
+    most = max(len(answers.ranking) for answers in rows)
+    width = answers_left + width_of_answers(most) + MARGIN
+    heading, footer = wrapped([title], TITLE_SIZE, width - 2 * MARGIN), wrapped(notes, 14, width - 2 * MARGIN)
+    top = MARGIN + len(heading) * TITLE_LINE + TITLE_GAP
     queries = sum(len(section.queries) for section in sections)
-    height = 2 * MARGIN + TITLE_HEIGHT + len(sections) * (SECTION_HEIGHT + RANKS_HEIGHT) + len(rows) * ROW_HEIGHT
-    height += queries * QUERY_GAP + LEGEND_HEIGHT + len(footer) * NOTE_HEIGHT
+    heads = sum(SECTION_HEIGHT + (RANKS_HEIGHT if section.queries else 0) for section in sections)
+    height = top + heads + len(rows) * ROW_HEIGHT + queries * QUERY_GAP
+    height += LEGEND_HEIGHT + len(footer) * NOTE_HEIGHT + MARGIN
     canvas = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(canvas)
 
-    write(canvas, (MARGIN, MARGIN + 10), title, 19, width=width - 2 * MARGIN)
-    top = MARGIN + TITLE_HEIGHT
+    write_title(canvas, MARGIN, MARGIN, heading)
     for section in sections:
         write(canvas, (MARGIN, top + SECTION_HEIGHT // 2), section.heading, 17, width=width - 2 * MARGIN)
         top += SECTION_HEIGHT
-        draw_ranks(canvas, answers_left, top + RANKS_HEIGHT // 2, max(len(answers.ranking) for answers in rows))
-        top += RANKS_HEIGHT
+        if section.queries:
+            draw_ranks(canvas, answers_left, top + RANKS_HEIGHT // 2, most)
+            top += RANKS_HEIGHT
         for query, label, found in section.queries:
             draw.line([(MARGIN, top - 2), (width - MARGIN, top - 2)], LINE)
             top += QUERY_GAP // 2
             draw_query(canvas, MARGIN, top, query, names)
             write(canvas, (MARGIN + CELL_WIDTH // 2, top + CELL_HEIGHT + 47), label, 13, GREY, anchor="mm")
             for answers in found:
-                middle = top + CELL_HEIGHT // 2 - 10 * len(answers.lines)
-                write(canvas, (model_left, middle), answers.name, 17, width=MODEL_WIDTH - 12)
-                for number, line in enumerate(answers.lines, start=1):
-                    write(canvas, (model_left, middle + 2 + 20 * number), line, 14, GREY, width=MODEL_WIDTH - 12)
+                name = wrapped([answers.name], 16, MODEL_WIDTH - 12)
+                middle = top + CELL_HEIGHT // 2 - 10 * (len(name) + len(answers.lines) - 1)
+                for number, line in enumerate([*name, *answers.lines]):
+                    size, colour = (16, INK) if number < len(name) else (14, GREY)
+                    write(canvas, (model_left, middle + 20 * number), line, size, colour, width=MODEL_WIDTH - 12)
                 draw_answers(canvas, answers_left, top, query, gallery, answers.ranking, answers.distances, names)
                 top += ROW_HEIGHT
             top += QUERY_GAP - QUERY_GAP // 2

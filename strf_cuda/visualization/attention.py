@@ -85,4 +85,4 @@ def draw(config: AttentionConfig) -> None:
             *notes,
         ],
     )
-    print(f"{path}: the attention of stage {config.stage} in {len(blocks)} clips")
+    print(f"{path}: the attention of stage {config.stage}, clips: {len(blocks)}")

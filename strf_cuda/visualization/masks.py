@@ -97,7 +97,7 @@ def draw(config: MasksConfig) -> None:
             *([] if given else ["input: the sum of squares over frames and channels of what the unit gets"]),
         ],
     )
-    print(f"{path}: the masks of {unit} at {len(rows)} positions")
+    print(f"{path}: the masks of {unit}, positions: {len(rows)}")
 
 
 def _columns(found: "UnitMasks") -> list["MaskColumn"]:

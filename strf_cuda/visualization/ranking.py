@@ -94,7 +94,7 @@ def draw(config: RankingConfig) -> None:
         notes=[summary, f"percent: {'; '.join(map(_figures, names, evaluations))}", *notes],
         names=(dataset.person_names, dataset.camera_names),
     )
-    print(f"{summary}\n{path}: {sum(len(section.queries) for section in sections)} queries with their rankings")
+    print(f"{summary}\n{path}: the rankings of two models, queries: {sum(len(each.queries) for each in sections)}")
 
 
 def _asked_for(config: RankingConfig, queries: Sequence) -> list[int] | None:
