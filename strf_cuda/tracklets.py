@@ -1,11 +1,15 @@
 """`python -m strf_cuda.tracklets VIDEO TRACKS --out DIR`: cuts tracklets out of a video, along a tracker's boxes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.video.config import CutConfig, check_cut
+
+if TYPE_CHECKING:
+    from strf_cuda.video.cutting import Cut
 
 PROG = "python -m strf_cuda.tracklets"
 
@@ -21,24 +25,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     from strf_cuda.video.cutting import cut_tracklets
 
     cut = cut_tracklets(config)
-    content, tracklets = cut.content, cut.tracklets
-    crops, bridged = (sum(tracklet[name] for tracklet in tracklets) for name in ("frames", "bridged"))
-    lengths = [tracklet["frames"] for tracklet in tracklets]
-    rate = f", {content['frames_a_second']:.6g} frames a second" if content["frames_a_second"] else ""
-    print(f"{Path(content['video']).name}: {content['height']}x{content['width']} (height x width){rate}")
-    print(
-        f"{len(tracklets):,} tracklets of {len({tracklet['track'] for tracklet in tracklets}):,} tracks, "
-        f"{min(lengths):,} to {max(lengths):,} frames; {crops:,} crops, {bridged:,} of them bridge a gap"
-    )
-    for reason, count in content["left_out"].items():
-        print(f"left out: {count:,} boxes {reason}")
-    for note in cut.notes:
-        print(f"note: {note}")
-    if cut.found == len(tracklets):
+    print("\n".join(_summary(cut)))
+    if cut.found == len(cut.tracklets):
         print(f"{config.out} was complete already")
     elif cut.found:
-        print(f"{cut.found:,} tracklets were there from before")
+        print(f"{_counted(cut.found, 'tracklet')} of them from before")
     print(f"look at them: python -m strf_cuda.data {config.out} --out {Path(config.out).name}.png")
+
+
+def _summary(cut: "Cut") -> Iterator[str]:
+    """Lines on the video, on what was cut, on what was left out, and notes."""
+    content, tracklets = cut.content, cut.tracklets
+    rate = f", {content['frames_a_second']:.6g} frames a second" if content["frames_a_second"] else ""
+    yield f"{Path(content['video']).name}: {content['height']}x{content['width']} (height x width){rate}"
+    tracks = len({tracklet["track"] for tracklet in tracklets})
+    lengths = [tracklet["frames"] for tracklet in tracklets]
+    yield (
+        f"{_counted(len(tracklets), 'tracklet')} of {_counted(tracks, 'track')}, {min(lengths):,} to {max(lengths):,} "
+        f"frames; {_counted(sum(lengths), 'crop')}, of which {sum(each['bridged'] for each in tracklets):,} bridge gaps"
+    )
+    for reason, count in content["left_out"].items():
+        yield f"left out: {count:,} {'box' if count == 1 else 'boxes'} {reason}"
+    for note in cut.notes:
+        yield f"note: {note}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def read_options(words: Sequence[str]) -> CutConfig:

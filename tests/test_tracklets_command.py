@@ -48,7 +48,7 @@ def refused(said):
 def test_it_says_what_it_cut_and_when_there_was_nothing_left_to_do(place, said):
     first = [
         "cam1.mp4: 96x160 (height x width), 25 frames a second",
-        "2 tracklets of 2 tracks, 16 to 20 frames; 36 crops, 1 of them bridge a gap",
+        "2 tracklets of 2 tracks, 16 to 20 frames; 36 crops, of which 1 bridge gaps",
         "left out: 15 boxes in tracklets of fewer than 16 frames",
     ]
     last = "look at them: python -m strf_cuda.data people --out people.png"
@@ -61,7 +61,7 @@ def test_notes_are_told(place, said):
     truth = videos.tracks(row="{frame},{track},{left},{top},{width},{height},1,{track},1")
     (place / "cam1.txt").write_text(truth)
     assert "note: cam1.txt has the classes 1, 2, 3 in column 8" in said("cam1.mp4", "cam1.txt", "--out=all")
-    assert "1 tracklets of 1 tracks" in said("cam1.mp4", "cam1.txt", "--out=one", "--classes=[2]")
+    assert "1 tracklet of 1 track, " in said("cam1.mp4", "cam1.txt", "--out=one", "--classes=[2]")
 
 
 @pytest.mark.parametrize(
