@@ -102,12 +102,15 @@ def music(path):
 def test_a_video_that_cannot_be_read_is_told(place, refused):
     (place / "text.mp4").write_text("hello\n" * 100)
     (place / "empty.mp4").touch()
+    (place / "img1").mkdir()
+    (place / "img1/000001.jpg").touch()
     music(place / "music.wav")
     whole = (place / "cam1.mp4").read_bytes()
     (place / "half.mp4").write_bytes(whole[: len(whole) // 2])
     for name, sentence in {
-        "nothing.mp4": "cannot open the video nothing.mp4: No such file or directory",
-        ".": "cannot open the video .: Is a directory",
+        "nothing.mp4": "there is no video nothing.mp4",
+        "img1/%06d.jpg": "there is no video img1/%06d.jpg",
+        "img1": "img1 is a folder: make a video of its frames first, as with ffmpeg -framerate 25 -i img1/%06d.jpg -c",
         "text.mp4": "text.mp4 is no video that FFmpeg can read, or its beginning or index is missing (600 bytes): ",
         "empty.mp4": "empty.mp4 is no video that FFmpeg can read, or its beginning or index is missing (0 bytes): ",
         "half.mp4": "half.mp4 is no video that FFmpeg can read, or its beginning or index is missing (",

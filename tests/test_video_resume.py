@@ -226,5 +226,12 @@ def test_a_damaged_sidecar_is_told(tmp_path, content, sentence):
         read_sidecar(tmp_path)
 
 
+def test_damaged_lines_of_a_cut_that_has_not_ended_are_told(tmp_path):
+    (tmp_path / ".cutting/cam1").mkdir(parents=True)
+    (tmp_path / ".cutting/cam1/tracklets.jsonl").write_text("\0\0\n")
+    with pytest.raises(InputError, match="cam1/tracklets.jsonl is damaged: .*; remove its folder"):
+        read_sidecar(tmp_path)
+
+
 def test_a_folder_without_a_sidecar_has_no_times(tmp_path):
     assert read_sidecar(tmp_path) == {}

@@ -136,6 +136,13 @@ def count_frames(path: str | os.PathLike) -> int:
 
 
 def _open(av: ModuleType, path: Path) -> Any:
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder: make a video of its frames first, as with ffmpeg -framerate 25 -i {path}/%06d.jpg "
+            f"-c copy {path.resolve().name}.mkv"
+        )
+    if not path.is_file():
+        raise InputError(f"there is no video {path}")
     try:
         return av.open(str(path))
     except av.FFmpegError as error:

@@ -78,9 +78,15 @@ def write_videos(folder: Path, videos: list[dict[str, Any]]) -> None:
 
 
 def read_finished(path: Path) -> list[dict[str, Any]]:
-    """The tracklets of a cut that has not ended; a last line of which only a part was written is none."""
+    """The tracklets of a cut that has not ended; a last line of which only a part was written is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[:-1]]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; remove its folder, and what was cut of that video") from None
