@@ -19,7 +19,7 @@ import numpy as np
 
 SIZE = 2048
 AXES = 384
-BLOCK = 50_000
+BLOCK = 20_000
 CAMERAS = 6
 _FEWEST, _MEAN = 2, 8
 _DEVIATION = 1.2  # length of the mean deviation over that of a person
@@ -48,12 +48,15 @@ class Population:
 
     def block(self, number: int, rows: int = BLOCK) -> Block:
         """The first `rows` tracklets of a block of `BLOCK`."""
-        people, owners = self._people_of(number)
+        owners, people = self._owners(number)[:rows], self._codes(number)
         random = np.random.default_rng([self.seed, 2, number])
-        cameras = random.integers(1, CAMERAS + 1, BLOCK)
-        owners = owners[:rows]
-        vectors = self._tracklets(people[owners], random)
-        return Block(vectors, number * BLOCK + owners, cameras[:rows])
+        cameras = random.integers(1, CAMERAS + 1, BLOCK)[:rows]
+        return Block(self._tracklets(people[owners], random), number * BLOCK + owners, cameras)
+
+    def persons(self, rows: int) -> np.ndarray:
+        """Of the first `rows` tracklets of all: int64 [rows]."""
+        blocks = range(-(-rows // BLOCK))
+        return np.concatenate([number * BLOCK + self._owners(number) for number in blocks])[:rows]
 
     def queries(self, count: int, rows: int) -> Block:
         """Further tracklets of people among the first `rows` tracklets, which are not among these."""
@@ -62,18 +65,21 @@ class Population:
         codes, persons = np.empty((count, AXES), dtype=np.float32), np.empty(count, dtype=np.int64)
         for number in np.unique(chosen // BLOCK):
             here = chosen // BLOCK == number
-            people, owners = self._people_of(int(number))
-            persons[here] = number * BLOCK + owners[chosen[here] % BLOCK]
-            codes[here] = people[owners[chosen[here] % BLOCK]]
+            owners = self._owners(int(number))[chosen[here] % BLOCK]
+            persons[here], codes[here] = number * BLOCK + owners, self._codes(int(number))[owners]
         return Block(self._tracklets(codes, random), persons, np.zeros(count, dtype=np.int64))
 
-    def _people_of(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of a block's people [people, AXES], and for each tracklet which of them it shows."""
+    def _owners(self, number: int) -> np.ndarray:
+        """Whom of its people each tracklet of a block shows: int64 [BLOCK], rising from 0."""
         random = np.random.default_rng([self.seed, 1, number])
         tracklets = _FEWEST - 1 + random.geometric(1 / (_MEAN - _FEWEST + 1), BLOCK // _FEWEST)
-        people = int(np.searchsorted(np.cumsum(tracklets), BLOCK)) + 1
-        owners = np.repeat(np.arange(people), tracklets[:people])[:BLOCK]
-        return self._people * random.standard_normal((people, AXES), dtype=np.float32), owners
+        return np.repeat(np.arange(len(tracklets)), tracklets)[:BLOCK]
+
+    def _codes(self, number: int) -> np.ndarray:
+        """Of a block's people: float32 [people, AXES]."""
+        random = np.random.default_rng([self.seed, 4, number])
+        people = int(self._owners(number)[-1]) + 1
+        return self._people * random.standard_normal((people, AXES), dtype=np.float32)
 
     def _tracklets(self, codes: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """One tracklet for each code of a person [n, AXES]: float32 [n, SIZE]."""

@@ -120,6 +120,42 @@ def plot_data(entries: Sequence[dict], out: Path, cores: int) -> None:
     save(figure, out)
 
 
+def plot_search(figures: dict, out: Path) -> None:
+    """Recall against the time of a query as more lists are read, a panel for each size of the gallery."""
+    sizes = figures["sizes"]
+    figure, axes = _pyplot().subplots(1, len(sizes), figsize=(4.6 * len(sizes), 4), squeeze=False, layout="constrained")
+    styles = {"pq": OURS[0], "sq8": OTHERS[1]}
+    for axis, entry in zip(axes[0], sizes, strict=True):
+        for codes, color in styles.items():
+            for candidates, searched in entry[codes]["searched"].items():
+                points = searched["by_probes"]
+                name = f"{codes}, codes alone" if candidates == "0" else f"{codes}, exact vectors of {candidates}"
+                axis.plot(
+                    [point["ms"]["one"]["median"] for point in points],
+                    [100 * point["nearest_10"] for point in points],
+                    marker="o",
+                    markersize=3.5,
+                    color=color,
+                    linestyle="--" if candidates == "0" else "-",
+                    label=name,
+                )
+        if "exact" in entry:
+            axis.plot(entry["exact"]["ms"]["one"]["median"], 100, "k*", markersize=9, label="exact", linestyle="none")
+        axis.set(
+            xscale="log",
+            ylim=(0, 102),
+            xlabel="ms a query",
+            ylabel="% of the ten nearest found",
+            title=f"{entry['rows']:,} tracklets",
+        )
+        axis.grid(True, which="both", alpha=0.3)
+    names = {}
+    for axis in axes[0]:
+        names |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(names.values(), names, frameon=False, fontsize=9, ncols=5, loc="outside lower center")
+    save(figure, out)
+
+
 def save(figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130, bbox_inches="tight")

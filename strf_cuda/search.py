@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(table(gallery, found, namer) if len(found.rows) else "nobody is left to be found")
     if folder is not None:
         write_matches(folder / "matches.json", gallery, queries, answers)
-        picture = any(len(found.rows) for found in answers)
+        picture = any(gallery.paths_of(row) for found in answers for row in found.rows.tolist())
         if picture:
             draw_matches(folder / "matches.png", gallery, queries, answers)
         print(f"\nmatches.json{' and matches.png' if picture else ''} are in {folder}")

@@ -79,14 +79,8 @@ class CompressedGallery(Gallery):
         return cls(read_index_folder(path))
 
     def paths_of(self, row: int) -> list[str]:
-        """As of every gallery.
-
-        Raises:
-            InputError: the embeddings file, which knows the paths, is not there any more.
-        """
-        if self._files.rows is None:
-            raise InputError(f"the frames of tracklet {row} of {self.source} are not known: {self._files.missing}")
-        return self._files.rows.paths_of(row)
+        """As of every gallery; none where the embeddings file, which knows them, is not there any more."""
+        return [] if self._files.rows is None else self._files.rows.paths_of(row)
 
     def vectors_of(self, rows: Sequence[int]) -> np.ndarray:
         """As of every gallery; refused where the embeddings file is not there any more."""
@@ -99,7 +93,8 @@ class CompressedGallery(Gallery):
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, junk: tuple[np.ndarray, np.ndarray] | None
     ) -> Matches:
         count = min(len(self), max(k, self.candidates) if self.refines else k)
-        with threads_of_faiss(self.threads):
+        # A team of threads costs more than one query.
+        with threads_of_faiss(1 if len(queries) == 1 else self.threads):
             projected = self._codes.project(queries)
             members = len(self) if allowed is None else int(np.count_nonzero(allowed))
             asked = min(len(self), count + (_JUNK if junk is not None else 0))
@@ -138,7 +133,7 @@ class CompressedGallery(Gallery):
         distances = np.full((len(queries), k), np.inf, np.float32)
         for query, vector in enumerate(queries):
             candidates = np.sort(found.rows[query][found.rows[query] >= 0][:count])  # one way through the file
-            products = self._files.rows.vectors(candidates).astype(np.float64) @ vector.astype(np.float64)
+            products = np.einsum("nf,f->n", self._files.rows.vectors(candidates), vector, dtype=np.float64)
             exact = np.maximum(1 - products, 0).astype(np.float32)
             order = np.argsort(exact, kind="stable")[:k]
             rows[query, : len(order)], distances[query, : len(order)] = candidates[order], exact[order]

@@ -103,7 +103,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def paths_of(self, row: int) -> list[str]:
-        """The frame files of a tracklet, in temporal order."""
+        """The frame files of a tracklet, in temporal order; empty where they are not known."""
 
     def vectors_of(self, rows: Sequence[int]) -> np.ndarray:
         """The embeddings of some rows as they were extracted, float32 [rows, F], to search with them.
