@@ -131,8 +131,31 @@ def test_files_that_do_not_go_together_are_refused(files, tmp_path):
         write_embeddings(tmp_path / f"{name}.safetensors", made)
     paths = [tmp_path / f"{name}.safetensors" for name in named]
     refused(lambda: FileStream(paths), "camera 1 is hall in", "but door in")
-    joined = FileStream([files[0][0], paths[0]])
-    assert joined.description["camera_names"] == {"1": "door"} and len(joined) == ROWS[0] + 50
+
+
+def test_people_and_cameras_of_several_data_sets_are_different_ones(tmp_path):
+    def write(name, dataset, **names):
+        description = {"fingerprint": "0", "dataset": dataset, **names}
+        write_embeddings(tmp_path / name, dataclasses.replace(clustered(60, seed=1, people=9), description=description))
+        return tmp_path / name
+
+    plain = clustered(60, seed=1, people=9)
+    named = {"person_names": {"1": "Ann", "8": "Bob"}, "camera_names": {"5": "hall"}}
+    first, again, other = write("a", "lobby", **named), write("b", "lobby", **named), write("c", "MARS")
+    same = FileStream([first, again])
+    assert same.description["person_names"] == named["person_names"] and same.description["dataset"] == "lobby"
+    assert all(np.array_equal(one.persons, plain.persons) for one in same.embeddings)
+    both = FileStream([first, other, again])
+    shifted = both.embeddings[1]
+    known, seen = plain.persons > 0, plain.cameras > 0
+    assert np.array_equal(shifted.persons[known], plain.persons[known] + 8)
+    assert np.array_equal(shifted.persons[~known], plain.persons[~known])
+    assert np.array_equal(shifted.cameras, plain.cameras + 5) and seen.all()
+    assert np.array_equal(both.embeddings[2].persons, plain.persons)
+    assert both.description["dataset"] == "lobby + MARS"
+    names = both.description["person_names"]
+    assert (names["1"], names["8"], names["9"]) == ("lobby/Ann", "lobby/Bob", "MARS/1")
+    assert both.description["camera_names"] == {"5": "lobby/hall", "6": "MARS/1", "7": "MARS/2", "10": "MARS/5"}
 
 
 def test_a_vector_that_is_no_embedding_is_named(files, tmp_path):

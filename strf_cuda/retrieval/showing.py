@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet
-from strf_cuda.errors import InputError
 from strf_cuda.files import write_json
 from strf_cuda.markdown import aligned_text
 from strf_cuda.retrieval.finding import Answers
@@ -67,7 +66,7 @@ def table(gallery: Gallery, answers: Answers, namer: Namer) -> str:
         person, camera = namer.person(int(labels.persons[row])), namer.camera(int(labels.cameras[row]))
         time = [span or "?"] if timed else []
         rows.append((str(rank), f"{distance:.4f}", str(row), person, camera, *time, f"{gallery.frames[row]:,}"))
-    firsts = ["first frame", *(next(iter(_known_paths(gallery, row)), "?") for row in answers.rows.tolist())]
+    firsts = ["first frame", *(next(iter(gallery.paths_of(row)), "?") for row in answers.rows.tolist())]
     return "\n".join(f"{line}  {first}" for line, first in zip(aligned_text(rows).splitlines(), firsts, strict=True))
 
 
@@ -85,7 +84,7 @@ def write_matches(path: str | Path, gallery: Gallery, queries: Queries, answers:
                     {
                         "row": row,
                         "distance": float(distance),
-                        **_described(gallery.labels, row, int(gallery.frames[row]), _known_paths(gallery, row), namer),
+                        **_described(gallery.labels, row, int(gallery.frames[row]), gallery.paths_of(row), namer),
                     }
                     for row, distance in zip(found.rows.tolist(), found.distances, strict=True)
                 ],
@@ -143,14 +142,6 @@ def _described(labels: Labels, index: int, frames: int, paths: list[str], namer:
         "frames": frames,
         "first_frame": next(iter(paths), None),
     }
-
-
-def _known_paths(gallery: Gallery, row: int) -> list[str]:
-    """Nothing where a compressed gallery has lost the file that knows them."""
-    try:
-        return gallery.paths_of(row)
-    except InputError:
-        return []
 
 
 def _number(value: float) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 from strf_cuda.embeddings import Embeddings, read_embeddings
 from strf_cuda.errors import InputError
 from strf_cuda.retrieval.gallery import UNIT_TOLERANCE, Labels
+from strf_cuda.retrieval.numbering import in_one_numbering
 
 BLOCK_ROWS = 16_384
 _SAMPLE_ROWS = 8_192  # at a time; sums over a sample are rounded by it, codes do not depend on BLOCK_ROWS
@@ -64,21 +65,24 @@ class VectorStream(ABC):
 class FileStream(VectorStream):
     """The rows of embeddings files, one file after the other; they are mapped, and read as they are needed.
 
+    Persons and cameras of one data set have the same numbers in all files of it; those of others get further ones.
+
     Raises:
-        InputError: no file, one that cannot be read, or files of different models, lengths or names.
+        InputError: no file, one that cannot be read, files of different models or lengths, or files of one data set
+            that name a person or camera differently.
     """
 
     def __init__(self, paths: Sequence[str | Path]):
         if not paths:
             raise InputError("give one embeddings file of strf_cuda.extract or more")
         self.paths = [Path(path).expanduser() for path in paths]
-        self.embeddings = [read_embeddings(path) for path in self.paths]
-        self.size = self.embeddings[0].vectors.shape[1]
-        self.description = self._joined_description()
+        read = [read_embeddings(path) for path in self.paths]
+        self.size = read[0].vectors.shape[1]
         self.files = [
             {"path": os.path.abspath(path), "rows": len(one), "digest": digest(one)}
-            for path, one in zip(self.paths, self.embeddings, strict=True)
+            for path, one in zip(self.paths, read, strict=True)
         ]
+        self.embeddings, self.description = in_one_numbering(self.paths, read)
 
     def __len__(self) -> int:
         return sum(map(len, self.embeddings))
@@ -104,32 +108,6 @@ class FileStream(VectorStream):
             block = joined.vectors(chosen[begin : begin + _SAMPLE_ROWS])
             _check(block, "the embeddings", None)
             yield block
-
-    def _joined_description(self) -> dict[str, Any]:
-        first, *others = self.embeddings
-        joined = dict(first.description)
-        for path, one in zip(self.paths[1:], others, strict=True):
-            if one.fingerprint != first.fingerprint:
-                raise InputError(
-                    f"{path} is of another model than {self.paths[0]}: embeddings of different models do not compare"
-                )
-            if one.vectors.shape[1] != self.size:
-                raise InputError(
-                    f"the embeddings of {path} have {one.vectors.shape[1]} numbers, but those of {self.paths[0]} "
-                    f"{self.size}"
-                )
-            for kind, key in (("person", "person_names"), ("camera", "camera_names")):
-                names = one.description.get(key) or {}
-                for number, name in names.items():
-                    known = (joined.get(key) or {}).get(number, name)
-                    if known != name:
-                        raise InputError(
-                            f"{kind} {number} is {name} in {path}, but {known} in the files before it: extract them "
-                            "together, so that each has a number of its own"
-                        )
-                if names:
-                    joined[key] = {**(joined.get(key) or {}), **names}
-        return joined
 
 
 class JoinedRows:
