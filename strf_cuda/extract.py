@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strf_cuda.extraction.sources import Source
 
 PROG = "python -m strf_cuda.extract"
+GOES_ON = "the same command goes on where it was"
 
 
 @dataclass
@@ -28,7 +29,7 @@ class ExtractConfig:
     set, frame size and protocol are those of the training run unless given here.
 
     Args:
-        checkpoint: a checkpoint file of strf_cuda.train
+        checkpoint: a checkpoint of strf_cuda.train, a folder of strf_cuda.export, or hf://owner/name
         out: the file to write, NAME.safetensors
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
@@ -140,9 +141,9 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
     check_devices(config.devices, device)
     team = team or Team()
     if config.devices > team.processes:
-        start("strf_cuda.extract", config, config.devices, advice=lambda: "the same command goes on where it was")
+        start("strf_cuda.extract", config, config.devices, advice=lambda: GOES_ON)
         return
-    team.advice = "the same command goes on where it was"
+    team.advice = GOES_ON
     team.connect(device)
     keep_freed_memory(device)
     trained = open_model(config.checkpoint)
@@ -171,7 +172,10 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
         )
     trained.model.to(device)
     with faults_told(*evaluation_needs(protocol, during_training=False, work="extraction")):
-        extraction = extract(trained, source, data, protocol, config.out, autocast=autocast, team=team)
+        try:
+            extraction = extract(trained, source, data, protocol, config.out, autocast=autocast, team=team)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(GOES_ON) from None
     if extraction is None:
         return
     if extraction.found == extraction.parts:

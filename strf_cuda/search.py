@@ -27,7 +27,7 @@ class SearchConfig:
         gallery: an embeddings file of strf_cuda.extract, or a folder of strf_cuda.index
         query: a folder of frames, or of such folders, or an embeddings file
         rows: which rows of the query's file, or of the gallery, such as 3,17; null for all of the query's file
-        checkpoint: the model that made the gallery, to embed a folder of frames
+        checkpoint: the model that made the gallery, to embed a folder of frames; as in strf_cuda.extract
         top: how many answers; -k is short for it
         cameras: only these, by number or name, such as 1,2
         since: only tracklets that end then or later; seconds, h:mm:ss, or date and time

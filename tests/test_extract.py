@@ -85,7 +85,7 @@ def test_every_tracklet_of_a_data_set_is_there_once_with_its_labels(
     torch.testing.assert_close(torch.tensor(found.vectors), expected, atol=1e-6, rtol=0)
     assert found.fingerprint == trained.fingerprint
     assert found.description["clips"] == {"height": 32, "width": 16, "frames": 4, "stride": 2, "flip": False}
-    assert (found.description["dataset"], found.description["precision"]) == ("walkers", "32")
+    assert (found.description["dataset"], found.description["precision"]) == ("walkers", "float32")
     assert found.description["data"]["root"] == str(tiny_walkers)
     assert os.listdir(out.parent) == [out.name]
 

@@ -19,8 +19,6 @@ from strf_cuda.files import claimed
 from strf_cuda.processes import Team
 from strf_cuda.trained import TrainedModel
 
-PRECISIONS = {None: "32", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
-
 
 @dataclass(frozen=True)
 class Extraction:
@@ -74,7 +72,7 @@ def extract(
     parts = cut_into_parts(source, part_frames)
     settings = {
         "fingerprint": trained.fingerprint,
-        "precision": PRECISIONS[autocast],
+        "precision": str(autocast or torch.float32).removeprefix("torch."),
         "clips": {
             "height": data.height,
             "width": data.width,
