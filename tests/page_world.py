@@ -1,0 +1,67 @@
+"""What the pages take for granted: data sets, weights and earlier runs, all very small, and settings of that size."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+import trees
+import videos
+from strf_cuda.data.walkers import WalkersConfig, make_walkers
+from strf_cuda.models import create_model
+from strf_cuda.models.weights import _image_entries
+
+WALKERS = dict(
+    train_people=4, test_people=4, gait_groups=1, pace_groups=0, cameras_per_person=6, distractors=1, junk=1,
+    height=32, width=16, frames=10,
+)  # fmt: skip
+NETWORK = dict(width=16, depth=(1, 1, 1, 1))
+TRAINING = [
+    "--device=cpu", "--devices=1", "--nodes=1", "--epochs=2", "--data.height=32", "--data.width=16", "--data.people=2",
+    "--data.clips=2", "--data.stride=2", "--data.workers=0", "--model.width=16", "--model.depth=[1, 1, 1, 1]",
+    "--evaluation.every=2", "--evaluation.stride=2",
+]  # fmt: skip
+
+
+def smaller(module: str, words: list[str]) -> list[str]:
+    """Options to add to those of a command, whose last one counts, so that it takes seconds."""
+    if module == "strf_cuda.train" and "--resume" in words:
+        return ["--epochs=3"]
+    if module == "strf_cuda.train":
+        return TRAINING
+    if module == "strf_cuda.evaluate":
+        return ["--workers=0", "--devices=1", "--queries=2"]
+    if module in ("strf_cuda.ablate", "strf_cuda.repeat"):
+        return ["--seeds=1"]
+    if module == "strf_cuda.synthesize":
+        return [f"--{name}={value}" for name, value in WALKERS.items()]
+    return []
+
+
+def write_world(folder: Path) -> Path:
+    """Everything but the runs, below a new folder, and the built-in walkers beside it; returns these."""
+    data = folder / "data"
+    size = (16, 32)
+    walkers = make_walkers(folder.parent / "walkers", WalkersConfig(**WALKERS), progress=False)
+    shutil.copytree(walkers, data / "MARS")
+    for name in ("iLIDS", "iLIDS-VID"):
+        trees.small_ilids(folder / name, size)
+        (folder / name / "ilids").rename(data / name)
+        (folder / name).rmdir()
+    trees.small_prid(data, size)
+    people = {
+        f"{person}/{camera}/{number}": 8 for person in "abcdefgh" for camera in ("door", "hall") for number in "12"
+    }
+    trees.write_folder(data / "people", people, size)
+    for name in ("MARS", "iLIDS"):
+        (folder / name).symlink_to(data / name)
+    torch.save(_image_entries(create_model("c2d", 2, unit=None, **NETWORK)), folder / "resnet50.pth")
+    row = "{frame},{track},{left},{top},{width},{height},1,1,1.0"
+    for right, (name, tracks) in enumerate(
+        [("cam1.mp4", "cam1.txt"), ("cam2.mp4", "cam2.txt"), ("MOT17-02.mkv", "gt.txt")]
+    ):
+        movers = [videos.Mover(track, (40 * track, 90, 160), 30 * track, 20, right=right) for track in range(1, 5)]
+        videos.write_video(folder / name, videos.scene(movers))
+        (folder / tracks).write_text(videos.tracks(movers, row=row))
+    shutil.copytree(next((walkers / "bbox_test").iterdir()), folder / "frames")
+    return walkers
