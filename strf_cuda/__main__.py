@@ -21,7 +21,8 @@ def report() -> list[tuple[str, str]]:
     cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     if library.REASON is None:
-        build = ", ".join(f"{name} {_plain(fact)}" for name, fact in library.build_facts().items())
+        facts = (f"{name} {_plain(fact)}" for name, fact in library.build_facts().items())
+        build = ", ".join([str(library.FILE), *facts])
     else:
         build = "none in use"
     return [

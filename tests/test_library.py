@@ -191,6 +191,7 @@ def test_the_bug_report_names_versions_the_build_and_every_backend(copy):
     lines = dict(line.split(maxsplit=1) for line in run(copy, "-m", "strf_cuda").splitlines())
     assert lines["strf_cuda"] == f"{strf_cuda.__version__}, {copy}"
     assert lines["torch"].startswith(f"{torch.__version__}, built ")
+    assert lines["library"].startswith(f"{copy / library.FILE.name}, ")
     assert f"compiler {library.build_facts()['compiler']}" in lines["library"]
 
 

@@ -248,4 +248,4 @@ def _first_line(error: Exception) -> str:
 
 def _without_advice() -> warnings.catch_warnings:
     """Keeps torch's warnings of its own doing from people who can do nothing about them."""
-    return warnings.catch_warnings(action="ignore", category=FutureWarning)
+    return warnings.catch_warnings(action="ignore")
