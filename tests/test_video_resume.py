@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import videos
 from strf_cuda.data import TrackletFolder
 from strf_cuda.errors import InputError
 from strf_cuda.video import CutConfig, cut_tracklets, cutting, read_sidecar
-from videos import GREEN, RED
+from videos import GREEN, GROUND, RED, Mover
 
 
 @pytest.fixture
@@ -65,6 +66,13 @@ def check_valid(folder, names):
         assert times[Path(tracklet.paths[0]).parent.name] == pytest.approx(((first - 1) / 25, (last - 1) / 25))
 
 
+def kill(moment, inputs, folder):
+    """Cuts in a process that kills itself."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, killing_cuts.__file__, moment, *inputs, str(folder)]
+    assert subprocess.run(command, env=environment).returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("moment", "there"),
     [
@@ -76,14 +84,26 @@ def check_valid(folder, names):
     ],
 )
 def test_a_cut_that_is_killed_goes_on_and_ends_like_any_other(cut, inputs, tmp_path, moment, there):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, killing_cuts.__file__, moment, *inputs, str(tmp_path / "people")]
-    assert subprocess.run(command, env=environment).returncode == -signal.SIGKILL
+    kill(moment, inputs, tmp_path / "people")
     if there:
         check_valid(tmp_path / "people", there)
     else:
         assert not list((tmp_path / "people").glob("cam1*"))
     assert cut().found == len(there) + (moment == "before the second tracklet's rename")
+    cut(out="whole")
+    assert files(tmp_path / "people") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("moment", ["in a tracklet", "before the end"])
+def test_of_a_truncated_video_the_same_is_told_after_a_kill(cut, inputs, tmp_path, moment):
+    whole = videos.write_video(
+        tmp_path / "whole.mp4", videos.scene(frames=60), codec="mjpeg", pixels="yuvj444p", movflags="faststart"
+    )
+    Path(inputs[0]).write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    lasting, late = Mover(6, GROUND, 100, 10, last=60), Mover(7, GROUND, 100, 10, first=50, last=60)
+    Path(inputs[1]).write_text(videos.tracks([GREEN, lasting, late]))
+    kill(moment, inputs, tmp_path / "people")
+    assert "tracklets that end early: 1, that are missing: 1" in cut().notes[-1]
     cut(out="whole")
     assert files(tmp_path / "people") == files(tmp_path / "whole")
 
@@ -139,6 +159,8 @@ def test_other_options_are_refused_where_tracklets_would_mix_and_only_there(cut,
         InputError, match=r"cam1.mp4 was begun into .*people with gap 3, now 4; quality 95, now 80: give"
     ):
         cut(gap=4, quality=80)
+    with pytest.raises(InputError, match="which has been cut into .* as camera cam1 with the prefix cam1: give these"):
+        cut(gap=3, camera="cam2")
     fail_at(None)
     cut(gap=3)
     with pytest.raises(InputError, match="cam1.mp4 has been cut into .*people with gap 3, now 5: give the same"):
@@ -173,6 +195,7 @@ def test_a_cut_is_replaced_only_when_asked(cut, tmp_path):
     cut()
     folder = tmp_path / "people"
     (folder / "cam1-0002").rename(folder / "anna")
+    shutil.rmtree(folder / "cam1-0003")
     found = cut(min_length=16, replace=True)
     assert found.notes == ["1 tracklets of an earlier cut were moved elsewhere and have stayed"]
     assert sorted(path.name for path in folder.iterdir()) == ["anna", "cam1-0001", "cam1-0002", "tracklets.json"]

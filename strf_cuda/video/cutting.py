@@ -84,10 +84,10 @@ def cut_tracklets(config: CutConfig, *, progress: bool = True) -> Cut:
         found = len(store.finished)
         _check_length(boxes, frames, video, tracks, config.first_frame)
         plans, left_out = plan_tracklets(boxes, frames.height, frames.width, config)
-        missing = [each for each in _named(plans, config) if each[0] not in store.finished]
+        named = list(_named(plans, config))
         try:
-            store.begin([(name, person) for name, person, _ in missing])
-            notes += _cut(missing, frames, video, store, config, progress)
+            store.begin([(name, person) for name, person, _ in named if name not in store.finished])
+            notes += _cut(named, frames, video, store, config, progress)
         except OSError as error:
             raise InputError(f"cannot write to {out}: {error.strerror}; {_goes_on(store)}") from error
         except KeyboardInterrupt:
@@ -145,21 +145,17 @@ def _named(plans: list[Plan], config: CutConfig) -> Iterator[tuple[str, str, Pla
 
 
 def _cut(
-    missing: list[tuple[str, str, Plan]],
-    frames: Video,
-    video: Path,
-    store: Store,
-    config: CutConfig,
-    progress: bool,
+    named: list[tuple[str, str, Plan]], frames: Video, video: Path, store: Store, config: CutConfig, progress: bool
 ) -> list[str]:
-    """Cuts what is missing; returns notes on a video that is not whole."""
+    """Cuts what is missing; returns notes on a video that is not whole, the same for a cut that was interrupted."""
+    missing = [each for each in named if each[0] not in store.finished]
     waiting = deque(sorted(missing, key=lambda each: each[2].frames[0]))
-    last = max((int(plan.frames[-1]) for _, _, plan in missing), default=config.first_frame - 1)
+    last = max(int(plan.frames[-1]) for _, _, plan in named)
     total, read = last - config.first_frame + 1, 0
     begun: list[_Open] = []
     cutter = _Cutter(config)
     with tqdm(total=total, desc="cutting", unit="frame", disable=None if progress else True, leave=False) as bar:
-        for frame in frames if total else ():
+        for frame in frames:
             number = frame.index + config.first_frame
             while waiting and waiting[0][2].frames[0] == number:
                 name, person, plan = waiting.popleft()
@@ -186,10 +182,12 @@ def _cut(
                 store.discard(tracklet.name)
             else:
                 store.finish(_entry(tracklet))
+        early = sum(name in store.finished and store.finished[name]["frames"] < len(plan) for name, _, plan in named)
+        lost = sum(name not in store.finished for name, _, _ in named)
         promise = f", its header promises {frames.promised:,}" if frames.promised else ""
         notes.append(
             f"{video.name} ends after {read:,} frames{promise}, and the tracks go on to frame {last:,}: "
-            f"tracklets that end early: {len(begun):,}, that are missing: {len(waiting):,}"
+            f"tracklets that end early: {early:,}, that are missing: {lost:,}"
         )
     return notes
 

@@ -131,16 +131,19 @@ class Store:
             self._hidden.parent.rmdir()
 
     def _find_complete(self) -> dict[str, Any] | None:
-        for known in sidecar.read_videos(self.out):
-            if known["prefix"] == self.description["prefix"]:
-                self._check_same(known, "has been cut")
-                return known
-            if known["video_fingerprint"] == self.description["video_fingerprint"]:
+        complete = sidecar.read_videos(self.out)
+        for known in [*complete, *_all_begun(self.out)]:
+            same = known["video_fingerprint"] == self.description["video_fingerprint"]
+            if same and known["prefix"] != self.description["prefix"]:
                 raise InputError(
                     f"{self.description['video']} has the content of {known['video']}, which has been cut into "
                     f"{self.out} as camera {known['camera']} with the prefix {known['prefix']}: give these, or another "
                     "folder"
                 )
+        for known in complete:
+            if known["prefix"] == self.description["prefix"]:
+                self._check_same(known, "has been cut")
+                return known
         return None
 
     def _check_same(self, known: Mapping[str, Any], what: str) -> None:
@@ -174,11 +177,12 @@ def remove_cut(out: Path, prefix: str) -> int:
     cuts = [known for known in videos if known["prefix"] == prefix]
     if begun:
         cuts.append({**begun, "tracklets": sidecar.read_finished(hidden / sidecar.FINISHED_TRACKLETS)})
+    there = {path.name: path for path in out.glob("*/*/*")} if cuts else {}
     moved = 0
     for cut in cuts:
         for tracklet in cut["tracklets"]:
             place = out / tracklet["person"] / cut["camera"] / tracklet["name"]
-            moved += not place.is_dir()
+            moved += there.get(tracklet["name"], place) != place
             _remove_with_empty_parents(place, hidden / "removed")
     if cuts:
         sidecar.write_videos(out, [known for known in videos if known["prefix"] != prefix])
@@ -231,6 +235,14 @@ def _read_begun(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def _all_begun(out: Path) -> list[dict[str, Any]]:
+    """Cuts that were interrupted after a tracklet was whole."""
+    begun = [path.parent for path in sorted(out.glob(f"{sidecar.UNFINISHED}/*/{_DESCRIPTION}"))]
+    return [
+        _read_begun(path / _DESCRIPTION) for path in begun if sidecar.read_finished(path / sidecar.FINISHED_TRACKLETS)
+    ]
 
 
 def _line(tracklet: Mapping[str, Any]) -> str:
