@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         picture = any(gallery.paths_of(row) for found in answers for row in found.rows.tolist())
         if picture:
             draw_matches(folder / "matches.png", gallery, queries, answers)
-        print(f"\nmatches.json{' and matches.png' if picture else ''} are in {folder}")
+        print(f"\nmatches.json {'and matches.png are' if picture else 'is'} in {folder}")
 
 
 def read_options(words: Sequence[str]) -> SearchConfig:

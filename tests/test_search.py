@@ -168,6 +168,15 @@ def test_rows_of_the_gallery_are_searched_for(path, embeddings, gallery, tmp_pat
         assert picture.height > 2 * 192
 
 
+def test_where_nobody_knows_the_frames_all_but_the_picture_is_there(embeddings, tmp_path, capsys):
+    paths, ends = encode_paths([[]] * 60)
+    write_embeddings(tmp_path / "no.safetensors", dataclasses.replace(embeddings, paths=paths, path_ends=ends))
+    assert command(tmp_path / "no.safetensors", "--rows=0", "-k", 1, f"--out={tmp_path}/found") == 0
+    *_, answer, _, written = capsys.readouterr().out.splitlines()
+    assert answer.endswith("  ?") and written == f"matches.json is in {tmp_path}/found"
+    assert json.loads((tmp_path / "found" / "matches.json").read_text())[0]["answers"][0]["first_frame"] is None
+
+
 def test_an_embeddings_file_is_a_query(path, embeddings, capsys):
     assert command(path, path, "--rows=7", "--top=1", "--keep_junk") == 0
     printed = capsys.readouterr().out
