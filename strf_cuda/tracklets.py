@@ -40,9 +40,10 @@ def _summary(cut: "Cut") -> Iterator[str]:
     yield f"{Path(content['video']).name}: {content['height']}x{content['width']} (height x width){rate}"
     tracks = len({tracklet["track"] for tracklet in tracklets})
     lengths = [tracklet["frames"] for tracklet in tracklets]
+    span = f"{min(lengths):,} to {max(lengths):,}" if min(lengths) < max(lengths) else f"{lengths[0]:,}"
     yield (
-        f"{_counted(len(tracklets), 'tracklet')} of {_counted(tracks, 'track')}, {min(lengths):,} to {max(lengths):,} "
-        f"frames; {_counted(sum(lengths), 'crop')}, of which {sum(each['bridged'] for each in tracklets):,} bridge gaps"
+        f"{_counted(len(tracklets), 'tracklet')} of {_counted(tracks, 'track')}, {span} frames; "
+        f"{_counted(sum(lengths), 'crop')}, of which {sum(each['bridged'] for each in tracklets):,} bridge gaps"
     )
     for reason, count in content["left_out"].items():
         yield f"left out: {count:,} {'box' if count == 1 else 'boxes'} {reason}"

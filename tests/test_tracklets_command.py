@@ -61,7 +61,7 @@ def test_notes_are_told(place, said):
     truth = videos.tracks(row="{frame},{track},{left},{top},{width},{height},1,{track},1")
     (place / "cam1.txt").write_text(truth)
     assert "note: cam1.txt has the classes 1, 2, 3 in column 8" in said("cam1.mp4", "cam1.txt", "--out=all")
-    assert "1 tracklet of 1 track, " in said("cam1.mp4", "cam1.txt", "--out=one", "--classes=[2]")
+    assert "1 tracklet of 1 track, 16 frames; 16 crops" in said("cam1.mp4", "cam1.txt", "--out=one", "--classes=[2]")
 
 
 @pytest.mark.parametrize(
