@@ -4,12 +4,14 @@
 
 Writes bench/results/walkers.json and prints the table: mean and standard deviation over the seeds, by challenge, with
 the frames of every clip in order and shuffled. For the STRF runs it also holds the mean entropy of the trained masks'
-columns as a share of the highest possible: at 0 every position is copied from one other, at 1 it is the mean of all.
+columns as a share of the highest possible: at 0 every position is copied from one other, at 1 it is the mean of all;
+and for each unit, the mean over clips of how many positions are the main source of any position of its output.
 Runs that are finished are not trained again, and a stopped one resumes.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -50,48 +52,36 @@ def train_and_evaluate(name: str, seed: int, epochs: int, folder: Path) -> dict:
         )  # fmt: skip
     print(f"finished {out}", flush=True)
     return {
-        **({"mask entropy": mask_entropy(out / "last.ckpt")} if UNITS[name] == "strf" else {}),
+        **(mask_figures(out / "last.ckpt") if UNITS[name] == "strf" else {}),
         "in order": figures(json.loads((out / "metrics.json").read_text())),
         "shuffled": figures(json.loads((shuffled / "metrics.json").read_text())),
         "seconds": json.loads((out / "metrics.json").read_text())["seconds"],
     }
 
 
-def mask_entropy(checkpoint: Path) -> dict[str, float]:
-    """The entropy of the masks by layer and path, over 32 clips of the first queries."""
-    import torch
-
-    from strf_cuda.backends.reference import factorized_masks
+def mask_figures(checkpoint: Path) -> dict[str, dict[str, float]]:
+    """The entropy of the masks by layer and path, and their sources by layer, over 32 clips of the first queries."""
     from strf_cuda.data import open_dataset
     from strf_cuda.data.augment import normalise
     from strf_cuda.data.loader import evaluation_loader
-    from strf_cuda.modules import STRF
+    from strf_cuda.masks import effective_positions, strf_units, unit_masks
     from strf_cuda.trained import open_model
 
     trained = open_model(checkpoint)
-    model, config = trained.model, trained.config
-    data = config.data
+    data = trained.config.data
     loader = evaluation_loader(
         open_dataset(data.name, data.root).query, batch_frames=32 * data.frames, height=data.height, width=data.width,
-        frames=data.frames, workers=0, stride=config.evaluation.stride,
+        frames=data.frames, workers=0, stride=trained.config.evaluation.stride,
     )  # fmt: skip
-    found = {}
-
-    def measure(name):
-        def hook(unit, inputs):
-            masks = factorized_masks(inputs[0], unit.weight, unit.pools, unit.pool_kinds, unit.temperature)
-            for path, mask in zip(unit.paths, masks, strict=True):
-                entropy = -torch.xlogy(mask, mask).sum(-2).mean() / torch.tensor(float(mask.shape[-1])).log()
-                found[f"{name.removesuffix('.unit')} {path}"] = round(entropy.item(), 4)
-
-        return hook
-
-    for name, module in model.named_modules():
-        if isinstance(module, STRF):
-            module.register_forward_pre_hook(measure(name))
-    with torch.no_grad():
-        model(normalise(next(iter(loader))[0]))
-    return found
+    clips = normalise(next(iter(loader))[0])
+    entropy, sources = {}, {}
+    for unit in strf_units(trained.model):
+        found = unit_masks(trained.model, clips, unit)
+        largest = math.log(found.size[0] * found.size[1])
+        for path, mask in {**found.masks, "whole unit": found.total / found.total.sum(1, keepdim=True)}.items():
+            entropy[f"{unit} {path}"] = round(effective_positions(mask, 1).log().mean().item() / largest, 4)
+        sources[unit] = statistics.mean(len(set(mask.argmax(0).tolist())) for mask in found.total)
+    return {"mask entropy": entropy, "mask sources": sources}
 
 
 def figures(metrics: dict) -> dict[str, float]:
