@@ -129,8 +129,8 @@ def _sections(
         headed = {"queries asked for": asked}
     elif found.better or found.worse:
         headed = {
-            f"{names[1]} is better: {_largest(found.better, better)}": found.better,
-            f"{names[1]} is worse: {_largest(found.worse, worse)}": found.worse,
+            f"{names[1]} is better for {_most_of_all(found.better, better)}": found.better,
+            f"{names[1]} is worse for {_most_of_all(found.worse, worse)}": found.worse,
         }
     else:
         raise InputError(
@@ -146,8 +146,10 @@ def _sections(
     return sections, summary
 
 
-def _largest(chosen: Sequence[int], among: int) -> str:
-    return f"the {len(chosen)} largest differences of {among:,}" if chosen else "for no query"
+def _most_of_all(chosen: Sequence[int], among: int) -> str:
+    if not chosen:
+        return "no query"
+    return f"{among:,} {'query' if among == 1 else 'queries'}, most of all {'this' if len(chosen) == 1 else 'these'}"
 
 
 def _answers(top: int, evaluations: Sequence["Evaluation"], names: Sequence[str]):
