@@ -94,7 +94,7 @@ class PartFiles:
         return self.folder / f"{number:06d}.safetensors"
 
     def _description(self, number: int) -> dict[str, Any]:
-        return {**self._settings, "part": [number, len(self._parts)]}
+        return {**self._settings, "part": number}
 
     def _same(self, found: Embeddings, rows: range) -> bool:
         """Whether embeddings are those of these tracklets, by all that is known of them."""
