@@ -58,7 +58,7 @@ export -f machine
 export python
 
 # Files that can be read without the packages of training; in several processes where pytest-xdist is installed.
-mapfile -t tests < <(grep -lE 'mark\.gpu|BACKENDS|on_every_backend|\bFAST\b' tests/test_*.py | grep -vE 'sanitized|augment|train_on_gpu')
+mapfile -t tests < <(grep -lE 'mark\.gpu|BACKENDS|on_every_backend|\bFAST\b' tests/test_*.py | grep -vE 'sanitized|augment|train_on_gpu|program_on_gpu')
 workers=()
 "$python" -c 'import xdist' 2> /dev/null && workers=(-n 8)
 pytest=("$python" -m pytest -p no:cacheprovider --tb=short)

@@ -8,7 +8,7 @@ import torch
 
 import strf_cuda
 from strf_cuda import InputError, backends
-from strf_cuda.backends import library
+from strf_cuda.backends import choice, library
 from strf_cuda.backends.reference import is_channels_last
 from strf_cuda.exporting.embedder import embedder, example_clips
 from strf_cuda.exporting.program import load_package, load_program, save_package, save_program
@@ -63,7 +63,7 @@ def test_so_do_programs_with_other_units(name, tiny_run, tmp_path):
 def test_a_program_says_what_it_is(trained, saved):
     facts = load_program(saved).facts
     assert (facts.frames, facts.height, facts.width, facts.features) == (4, 32, 16, 512)
-    assert (facts.fingerprint, facts.processor) == (trained.fingerprint, "any")
+    assert (facts.fingerprint, facts.device, facts.processor) == (trained.fingerprint, "any", "any")
     assert (facts.torch, facts.strf_cuda) == (torch.__version__, strf_cuda.__version__)
 
 
@@ -86,6 +86,14 @@ def test_where_the_library_is_absent_programs_that_need_it_are_refused(saved, mo
         f"{saved} calls strf_cuda::forward, and the operator library was not built: why not; or save the model with "
         "the backend reference"
     )
+
+
+@needs_library
+@pytest.mark.skipif(choice.why_not("cuda") is None, reason="has a GPU that runs it")
+def test_a_program_is_not_moved_to_a_gpu_that_is_not_there(saved):
+    with pytest.raises(InputError) as caught:
+        load_program(saved, device="cuda")
+    assert f"calls strf_cuda::forward, and {choice.why_not('cuda')}; " in str(caught.value)
 
 
 def test_where_the_library_is_absent_programs_call_standard_operators_only(trained, tmp_path, monkeypatch):
@@ -149,6 +157,12 @@ def test_other_files_are_refused_in_words(load, tiny_checkpoint, saved, tmp_path
 def test_the_name_must_be_one_that_torch_reads(save, trained, tmp_path):
     with pytest.raises(InputError, match=r"ends in \.pt2, but the name given is .*model\.pt$"):
         save(trained, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(("backend", "device"), [("triton", "cpu"), ("cpu", "cuda"), ("cuda", "cpu"), ("auto", "mps")])
+def test_a_backend_must_be_one_that_needs_no_python(backend, device, trained, tmp_path):
+    with pytest.raises(InputError, match=f"^backend is '{backend}' and device {device}, but the device must be cpu "):
+        save_package(trained, tmp_path / "model.pt2", backend=backend, device=device)
 
 
 def test_a_package_is_not_begun_without_a_compiler(trained, tmp_path):

@@ -118,7 +118,7 @@ void run(const std::vector<std::string>& words) {
   if (words.size() != 3 && words.size() != 4)
     throw InputError("usage: embed MODEL.pt2 FRAMES.rgb FEATURES.npy [LIBRARY]");
   const Facts facts(words[0]);
-  const at::Device device(facts.text("AOTI_DEVICE_KEY"));
+  const at::Device device(facts.text("device"));
   const int64_t length = facts.number("frames"), height = facts.number("height"), width = facts.number("width");
   const at::Tensor frames = read_frames(words[1], length, height, width);
   const std::string operation = facts.text("operator");

@@ -27,14 +27,14 @@ import torch._inductor
 from torch import Tensor
 
 from strf_cuda import __version__
-from strf_cuda.backends import library
+from strf_cuda.backends import choice
 from strf_cuda.errors import InputError
 from strf_cuda.exporting.embedder import DYNAMIC_BATCH, embedder, example_clips
 from strf_cuda.files import replacing
 from strf_cuda.trained import TrainedModel
 
 SUFFIX = ".pt2"
-NO_OPERATOR = "none"
+OPERATOR, NO_OPERATOR = "strf_cuda::forward", "none"
 _EXTRA_FILE = "strf_cuda.json"
 # Where the facts are in the archives: a file that torch.export adds, and the metadata of AOTInductor.
 _PROGRAM_FACTS, _PACKAGE_FACTS = f"*/extra/{_EXTRA_FILE}", "*/aotinductor/model/*metadata.json"
@@ -51,7 +51,8 @@ class Facts:
         frames, height, width: of a clip.
         features: F, the length of a feature.
         operator: the operator of the library libstrf_cuda.so that it calls, "strf_cuda::forward", or "none".
-        processor: what it needs, "any" for a program.
+        device: where it runs, "cpu" or "cuda", and for a program "any".
+        processor: what it needs, for a program "any".
         torch: the version that saved it. A package may need this very version.
         strf_cuda: the version of this package that saved it.
     """
@@ -62,6 +63,7 @@ class Facts:
     width: int
     features: int
     operator: str
+    device: str
     processor: str
     torch: str
     strf_cuda: str
@@ -74,12 +76,12 @@ class Program:
         facts: what it is.
     """
 
-    def __init__(self, facts: Facts, compute: Callable[[Tensor], Tensor]):
+    def __init__(self, facts: Facts, compute: Callable[[Tensor], Tensor], device: str):
         self.facts = facts
-        self._compute = compute
+        self._compute, self._device = compute, device
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """Features of clips, which are copied if they are not contiguous.
+        """Features of clips, on the program's device; clips that are elsewhere or not contiguous are copied.
 
         Raises:
             InputError: clips of another type or size.
@@ -92,7 +94,7 @@ class Program:
                 f"[any number, 3, {frames}, {height}, {width}]: RGB frames of {height}x{width}, {frames} to a clip"
             )
         with torch.inference_mode():
-            return self._compute(clips.contiguous())
+            return self._compute(clips.to(self._device).contiguous())
 
 
 def save_program(trained: TrainedModel, path: str | Path, *, backend: str = "auto") -> Facts:
@@ -107,7 +109,7 @@ def save_program(trained: TrainedModel, path: str | Path, *, backend: str = "aut
         InputError: the file cannot be written, or there is no such backend here.
     """
     path = _checked(path)
-    program, facts = _exported(trained, backend, "cpu")
+    program, facts = _exported(trained, backend, torch.device("cpu"))
     written = io.BytesIO()
     torch.export.save(program, written, extra_files={_EXTRA_FILE: json.dumps(dataclasses.asdict(facts))})
     with replacing(path) as temporary:
@@ -118,11 +120,15 @@ def save_program(trained: TrainedModel, path: str | Path, *, backend: str = "aut
 def load_program(path: str | Path, device: str = "cpu") -> Program:
     """Opens what `save_program` saved; only files from people you trust, since torch may run code that is in them.
 
+    Args:
+        device: where it will take clips and give features, "cuda" for example.
+
     Raises:
         InputError: the file is missing, damaged or something else, or it calls the operator library, which is not
             usable here.
     """
     facts = _facts(path, _PROGRAM_FACTS, "program of torch.export")
+    _check_operator(facts, path, device)
     with _without_advice():
         try:
             program = torch.export.load(path)
@@ -132,7 +138,7 @@ def load_program(path: str | Path, device: str = "cpu") -> Program:
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
-    return Program(facts, program.module())
+    return Program(facts, program.module(), device)
 
 
 def save_package(trained: TrainedModel, path: str | Path, *, backend: str = "auto", device: str = "cpu") -> Facts:
@@ -140,8 +146,8 @@ def save_package(trained: TrainedModel, path: str | Path, *, backend: str = "aut
 
     Args:
         path: ends in .pt2.
-        backend: as in `save_program`; "cuda" to insist on the CUDA kernels.
-        device: where the package will run; "cuda" needs a GPU of that kind here.
+        backend: as in `save_program`; on a GPU "cuda" in place of "cpu".
+        device: where the package will run; for "cuda" there must be such a GPU here.
 
     Raises:
         InputError: there is no C++ compiler, the file cannot be written, or there is no such backend here.
@@ -153,16 +159,16 @@ def save_package(trained: TrainedModel, path: str | Path, *, backend: str = "aut
             f"compiling a package needs a C++ compiler, and {' or '.join(compilers)} was not found; install g++ or "
             "clang++, set CXX if it has another name, or save a program of torch.export"
         )
-    program, facts = _exported(trained, backend, device)
+    program, facts = _exported(trained, backend, torch.device(device))
     settings = {
         "cpp.dynamic_threads": True,  # otherwise it runs on as many threads as this process has, for ever
         "aot_inductor.precompile_headers": False,  # which pays from the second package on and leaves a gigabyte
     }
+    processor = f"{platform.machine()}, as where it was compiled"
     if _compiles_for_most_processors():
+        processor = _PROCESSOR
         settings |= {"cpp.march": _PROCESSOR, "cpp.simdlen": _VECTOR_BITS}
-        facts = dataclasses.replace(facts, processor=_PROCESSOR)
-    else:
-        facts = dataclasses.replace(facts, processor=f"{platform.machine()}, as where it was compiled")
+    facts = dataclasses.replace(facts, device=torch.device(device).type, processor=processor)
     settings["aot_inductor.metadata"] = {name: str(value) for name, value in dataclasses.asdict(facts).items()}
     from torch._inductor.utils import fresh_cache
 
@@ -181,20 +187,27 @@ def load_package(path: str | Path) -> Program:
         InputError: as `load_program`.
     """
     facts = _facts(path, _PACKAGE_FACTS, "package of AOTInductor")
+    _check_operator(facts, path, facts.device)
     # torch compares the vector instructions with those that it would take now, and would warn of fewer.
     ours = {"cpp.simdlen": _VECTOR_BITS} if facts.processor == _PROCESSOR else {}
     with torch._inductor.config.patch(ours):
-        return Program(facts, torch._inductor.aoti_load_package(str(path)))
+        return Program(facts, torch._inductor.aoti_load_package(str(path)), facts.device)
 
 
-def _exported(trained: TrainedModel, backend: str, device: str) -> tuple[torch.export.ExportedProgram, Facts]:
+def _exported(trained: TrainedModel, backend: str, device: torch.device) -> tuple[torch.export.ExportedProgram, Facts]:
+    if backend not in ("auto", device.type, "reference") or device.type not in ("cpu", "cuda"):
+        raise InputError(
+            f"backend is {backend!r} and device {device}, but the device must be cpu or cuda, and the backend auto, "
+            "reference or the device's own"
+        )
+    if backend == "auto":  # whose second choice on a GPU, Triton, needs Python
+        backend = "reference" if choice.why_not(device.type) else device.type
     module, clips = embedder(trained, backend=backend).to(device), example_clips(trained).to(device)
     with torch.no_grad(), _without_advice():
         program = torch.export.export(module, (clips,), dynamic_shapes=DYNAMIC_BATCH)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names the folders of this machine
-    called = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    own = sorted({target.name() for target in called if getattr(target, "namespace", None) == "strf_cuda"})
+    called = {node.target for node in program.graph.nodes}
     data = trained.config.data
     return program, Facts(
         fingerprint=trained.fingerprint,
@@ -202,7 +215,8 @@ def _exported(trained: TrainedModel, backend: str, device: str) -> tuple[torch.e
         height=data.height,
         width=data.width,
         features=trained.model.feature_size,
-        operator=", ".join(own) or NO_OPERATOR,
+        operator=OPERATOR if torch.ops.strf_cuda.forward.default in called else NO_OPERATOR,
+        device="any",
         processor="any",
         torch=torch.__version__,
         strf_cuda=__version__,
@@ -220,12 +234,12 @@ def _facts(path: str | Path, place: str, kind: str) -> Facts:
     told = next((each for each in told if set(types) <= set(each)), None)
     if told is None:
         raise InputError(f"{path} is no {kind} that strf_cuda.export has saved")
-    facts = Facts(**{name: type(told[name]) for name, type in types.items()})
-    if facts.operator != NO_OPERATOR and library.REASON is not None:
-        raise InputError(
-            f"{path} calls {facts.operator}, and {library.REASON}; or save the model with the backend reference"
-        )
-    return facts
+    return Facts(**{name: type(told[name]) for name, type in types.items()})
+
+
+def _check_operator(facts: Facts, path: str | Path, device: str) -> None:
+    if facts.operator != NO_OPERATOR and (reason := choice.why_not(torch.device(device).type)) is not None:
+        raise InputError(f"{path} calls {facts.operator}, and {reason}; or save the model with the backend reference")
 
 
 def _compiles_for_most_processors() -> bool:
