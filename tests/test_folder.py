@@ -1,10 +1,13 @@
 """TrackletFolder: natural order, both layouts, the split by person, and a sentence for every other layout."""
 
+from pathlib import Path
+
 import pytest
 
 import trees
 from reading import refused
-from strf_cuda.data.folder import TrackletFolder
+from strf_cuda.data.folder import TrackletFolder, read_tracklet
+from strf_cuda.data.tracklets import JUNK_PERSON
 
 PEOPLE = {
     f"person {person}/{camera}/{tracklet}": 2
@@ -129,3 +132,11 @@ def test_fraction_of_a_root_that_is_already_split_is_refused(tmp_path):
 def test_fraction_outside_0_and_1_is_refused(tmp_path, fraction):
     trees.write_folder(tmp_path, {"a/1/t": 1})
     rejected(tmp_path, f"test_fraction is {fraction}", test_fraction=fraction)
+
+
+def test_a_single_folder_of_frames_is_a_tracklet_of_somebody_unknown(tmp_path):
+    for name in ("10.jpg", "9.PNG", ".hidden.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    tracklet = read_tracklet(tmp_path)
+    assert [Path(path).name for path in tracklet.paths] == ["9.PNG", "10.jpg"]
+    assert tracklet.person_id == JUNK_PERSON

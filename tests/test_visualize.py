@@ -15,6 +15,7 @@ from PIL import Image
 from strf_cuda import evaluate, visualize
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
+from strf_cuda.pretrained import save_pretrained
 from untrained import write_checkpoint
 
 WIDE = ["--model.width=16"]
@@ -74,6 +75,26 @@ def test_a_folder_of_frames_can_be_shown(tiny_checkpoint, tiny_walkers, tmp_path
     options = [f"--checkpoint={tiny_checkpoint}", f"--tracklet={tmp_path}/somebody", f"--out={tmp_path}/a.png"]
     assert command("attention", *options) == 0
     assert "clips: 1\n" in capsys.readouterr().out and (tmp_path / "a.png").exists()
+
+
+def test_a_model_can_be_a_folder_of_save_pretrained(tiny_checkpoint, tiny_baseline, tiny_walkers, tmp_path):
+    def drawn(checkpoint, baseline, *options):
+        models = [f"--checkpoint={checkpoint}", f"--baseline={baseline}"]
+        assert command("attention", *models, f"--root={tiny_walkers}", *options) == 0
+        return picture(tmp_path / "attention.png")
+
+    strf = save_pretrained(tiny_checkpoint, tmp_path / "strf")
+    plain = save_pretrained(tiny_baseline, tmp_path / "plain")
+    files = sorted(os.listdir(strf))
+    from_folders = drawn(strf, plain)  # beside the folder, not in it
+    assert sorted(os.listdir(strf)) == files
+    assert (drawn(tiny_checkpoint, tiny_baseline, f"--out={tmp_path}/attention.png") == from_folders).all()
+
+
+def test_a_checkpoint_that_is_not_there_leaves_no_folder(tmp_path, refused, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refused("attention", "--checkpoint=nowhere/best.ckpt") == "there is no checkpoint nowhere/best.ckpt"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_models_that_differ_in_more_than_the_unit_are_noted(tiny_checkpoint, tiny_run, tmp_path, capsys):

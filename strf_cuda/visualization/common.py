@@ -25,7 +25,7 @@ class TrackletPictureConfig:
 
     Args:
         checkpoint: a trained model: a checkpoint file of strf_cuda.train, or what strf_cuda.trained.open_model takes
-        out: PNG file; null puts it beside the checkpoint
+        out: PNG file; null puts it beside the checkpoint, named after the picture
         data: data set, null for the run's
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's
@@ -89,15 +89,15 @@ def check_query(query: int | tuple[int, ...] | None) -> None:
 
 
 def picture_path(out: str | None, checkpoint: str, name: str) -> Path:
-    """Where the picture goes: `out`, or else `name` in the folder of the checkpoint.
+    """Where the picture goes: `out`, or else `name` beside the model, or here if that is not on this machine.
 
     Raises:
         InputError: the folder cannot be made or written to.
     """
     from strf_cuda.files import writable_folder
 
-    source = Path(checkpoint).expanduser()
-    path = Path(out).expanduser() if out else (source if source.is_dir() else source.parent) / name
+    beside = Path(checkpoint).expanduser().parent
+    path = Path(out).expanduser() if out else (beside if beside.is_dir() else Path()) / name
     writable_folder(path.parent)
     return path
 

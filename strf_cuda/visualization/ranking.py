@@ -31,7 +31,7 @@ class RankingConfig(EvaluationOptions):
 
     Args:
         baseline: a second trained model, usually without STRF
-        out: PNG file; null puts it beside the checkpoint
+        out: PNG file; null puts ranking.png beside the checkpoint
         query: number of a query of the data set, from 0, or a list of them, in place of those that differ most
         queries: how many, as many of them better with the checkpoint as worse
         top: answers to each query
@@ -66,6 +66,7 @@ def draw(config: RankingConfig) -> None:
     from strf_cuda.devices import autocast_type
     from strf_cuda.drawing.ranking import draw_compared_rankings
     from strf_cuda.evaluation import check_testable, evaluate
+    from strf_cuda.faults import evaluation_needs, faults_told
 
     path = picture_path(config.out, config.checkpoint, "ranking.png")
     trained, _ = open_models([config.baseline, config.checkpoint], config.device)
@@ -83,8 +84,9 @@ def draw(config: RankingConfig) -> None:
     for name, each in zip(names, trained, strict=True):
         own = each.config.data
         seen = dataclasses.replace(data, height=own.height, width=own.width, frames=own.frames)
-        evaluations.append(evaluate(each.model, dataset, seen, protocol, autocast=autocast))
-        print(f"{_figures(name, evaluations[-1])}", flush=True)
+        with faults_told(*evaluation_needs(protocol, during_training=False)):
+            evaluations.append(evaluate(each.model, dataset, seen, protocol, autocast=autocast))
+        print(_figures(name, evaluations[-1]), flush=True)
     sections, summary = _sections(config, asked, evaluations, names)
     draw_compared_rankings(
         sections,
