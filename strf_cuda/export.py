@@ -98,7 +98,8 @@ def export(config: ExportConfig) -> Path:
     chosen = _format(config, out)
     trained = open_model(config.checkpoint)
     data, network = trained.config.data, trained.config.model
-    print(f"{network.kind}, unit {network.unit}, from {config.checkpoint}\nwriting {out}", flush=True)
+    print(f"{network.kind}, unit {network.unit}, from {config.checkpoint}")
+    print(f"writing {out}{', which is compiled first' if config.format == 'aoti' else ''}", flush=True)
     with nullcontext(out) if folder else replacing(out) as place:
         chosen.write(trained, place)
         print("comparing it with the model in Python", flush=True)
