@@ -65,6 +65,7 @@ def test_a_folder_to_give_away_comes_beside_the_checkpoint(command, checkpoint):
     assert torch.equal(strf_cuda.from_pretrained(folder)(clips), open_model(checkpoint).model(clips))
 
 
+@pytest.mark.slow
 def test_a_program_gives_the_features_of_the_model(command, checkpoint):
     printed = command("--format=export")
     path = checkpoint.with_suffix(".pt2")

@@ -1,6 +1,7 @@
 """Trained models as ONNX: standard operators, any batch, the model's features in another runtime."""
 
 import os
+import subprocess
 import sys
 
 import onnx
@@ -101,6 +102,37 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
     for name in ("a.onnx", "missing.onnx"):
         with pytest.raises(InputError, match=f"^onnxruntime does not take .*/{name}: .*$"):
             load_onnx(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_nothing_is_told_to_the_makers_of_onnxruntime(saved, tmp_path):
+    """What it would send it keeps in a data base of the cache folder first."""
+    code = "import sys; from strf_cuda.exporting.onnx import load_onnx; load_onnx(sys.argv[1])"
+    kept = {}
+    for setting in ({}, {"ORT_DISABLE_TELEMETRY": "0"}):
+        cache = tmp_path / f"cache {len(kept)}"
+        environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+        environment |= {
+            "HOME": str(cache),
+            "XDG_CACHE_HOME": str(cache),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            **setting,
+        }
+        subprocess.run([sys.executable, "-c", code, str(saved)], env=environment, check=True)
+        kept[len(kept)] = [path for path in cache.rglob("*.db*")]
+    assert kept[0] == [] and kept[1] != [], "and the test would see it"
+
+
+def test_telemetry_is_off_before_onnxruntime_is_imported(monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    settings = {}
+
+    def note(package):
+        settings[package] = os.environ.get("ORT_DISABLE_TELEMETRY")
+
+    monkeypatch.setattr(exporting.importlib, "import_module", note)
+    exporting.check_packages()
+    assert settings["onnxruntime"] == "1"
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])

@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,7 +169,10 @@ def _translations() -> dict:
 
 
 def check_packages() -> None:
-    """Raises an `InputError` if a package of the extra "export" is missing."""
+    """Imports the packages of the extra "export"; raises an `InputError` if one is missing."""
+    # From 1.29 on, onnxruntime tells its makers over the network that and what it runs, unless this is set before it is
+    # imported (its pull requests 27379 and 29843).
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
