@@ -11,7 +11,7 @@ from strf_cuda.cli import load_config, run
 from strf_cuda.config import DataName, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, joined, launched, start
-from strf_cuda.settings import data_settings, given, other_split_notes
+from strf_cuda.settings import data_settings, given
 
 if TYPE_CHECKING:
     from strf_cuda.extraction.sources import Source
@@ -212,7 +212,6 @@ def open_source(config: ExtractConfig, trained: TrainConfig, team: Team) -> tupl
     data = data_settings(trained.data, name=config.data, root=config.root, split=config.split)
     with team.one_on_each_machine_first():
         dataset = open_dataset(data.name, data.root, data.split)
-    dataset.notes.extend(other_split_notes(data, trained.data))
     return dataset_source(dataset, config.lists, data.root), None
 
 

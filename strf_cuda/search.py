@@ -148,13 +148,13 @@ def _selection(config: SearchConfig, gallery: "Gallery") -> "Selection":
 
     cameras = None
     if config.cameras is not None:
-        numbers = {name: number for number, name in gallery.camera_names.items()}
+        numbers = {name: number for number, name in gallery.camera_names.items()}  # a name may look like a number
         cameras = []
-        for word in config.cameras.split(","):
-            if word not in numbers and not word.strip().isdecimal():
+        for word in map(str.strip, config.cameras.split(",")):
+            if word not in numbers and not word.isdecimal():
                 named = f": its cameras are {', '.join(numbers)}" if numbers else ", and its cameras have no names"
                 raise InputError(f"the gallery {gallery.source} has no camera named {word!r}{named}")
-            cameras.append(numbers.get(word) or int(word))
+            cameras.append(numbers[word] if word in numbers else int(word))
     since, until = (
         None if text is None else read_time(name, text)
         for name, text in (("since", config.since), ("until", config.until))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from strf_cuda.errors import InputError
 from strf_cuda.retrieval import ExactGallery, Selection
 from strf_cuda.retrieval.finding import find
 from strf_cuda.retrieval.queries import embedded_queries, gallery_queries
+from strf_cuda.retrieval.showing import Namer, query_in_words, table
 from strf_cuda.retrieval.times import read_time, show_span, show_time
 
 NAMES = {str(number): f"p{number}" for number in range(1, 7)}
@@ -177,6 +179,14 @@ def test_where_nobody_knows_the_frames_all_but_the_picture_is_there(embeddings, 
     assert json.loads((tmp_path / "found" / "matches.json").read_text())[0]["answers"][0]["first_frame"] is None
 
 
+def test_paths_that_are_no_text_are_printed_nearly(embeddings, tmp_path, capsys):
+    paths, ends = encode_paths([[os.fsdecode(b"\xff.jpg")]] * 60)
+    odd = ExactGallery(dataclasses.replace(embeddings, paths=paths, path_ends=ends), "g")
+    (answers,) = find(odd, gallery_queries(odd, [0]), 1)
+    for text in (table(odd, answers, Namer(odd)), query_in_words(gallery_queries(odd, [0]), 0, Namer(odd))):
+        assert text.encode().endswith("\N{REPLACEMENT CHARACTER}.jpg".encode())
+
+
 def test_an_embeddings_file_is_a_query(path, embeddings, capsys):
     assert command(path, path, "--rows=7", "--top=1", "--keep_junk") == 0
     printed = capsys.readouterr().out
@@ -197,7 +207,7 @@ def test_cameras_and_times_select(path, embeddings, gallery, capsys):
 def test_cameras_have_names_too(tmp_path, embeddings, capsys):
     names = {**embeddings.description, "camera_names": {"1": "door", "2": "hall", "5": "yard"}}
     write_embeddings(tmp_path / "n.safetensors", dataclasses.replace(embeddings, description=names))
-    assert command(tmp_path / "n.safetensors", "--rows=0", "--cameras=hall,5", "--keep_junk", "-k", 60) == 0
+    assert command(tmp_path / "n.safetensors", "--rows=0", "--cameras=hall, 5", "--keep_junk", "-k", 60) == 0
     printed = capsys.readouterr().out
     assert "hall" in printed and "yard" in printed and "  door  " not in printed
     assert command(tmp_path / "n.safetensors", "--rows=0", "--cameras=halls") == 2

@@ -40,7 +40,7 @@ def query_in_words(queries: Queries, index: int, namer: Namer) -> str:
     words = [f"person {namer.person(int(labels.persons[index]))}", f"camera {namer.camera(int(labels.cameras[index]))}"]
     span = show_span(labels.start[index], labels.end[index])
     words += [span] if span else []
-    words += [f"{queries.frames[index]:,} frames", *queries.paths[index][:1]]
+    words += [f"{queries.frames[index]:,} frames", *map(_printable, queries.paths[index][:1])]
     return f"{queries.titles[index]}: {', '.join(words)}"
 
 
@@ -66,7 +66,8 @@ def table(gallery: Gallery, answers: Answers, namer: Namer) -> str:
         person, camera = namer.person(int(labels.persons[row])), namer.camera(int(labels.cameras[row]))
         time = [span or "?"] if timed else []
         rows.append((str(rank), f"{distance:.4f}", str(row), person, camera, *time, f"{gallery.frames[row]:,}"))
-    firsts = ["first frame", *(next(iter(gallery.paths_of(row)), "?") for row in answers.rows.tolist())]
+    paths = (gallery.paths_of(row) for row in answers.rows.tolist())
+    firsts = ["first frame", *(_printable(each[0]) if each else "?" for each in paths)]
     return "\n".join(f"{line}  {first}" for line, first in zip(aligned_text(rows).splitlines(), firsts, strict=True))
 
 
@@ -142,6 +143,11 @@ def _described(labels: Labels, index: int, frames: int, paths: list[str], namer:
         "frames": frames,
         "first_frame": next(iter(paths), None),
     }
+
+
+def _printable(path: str) -> str:
+    """A path whose bytes are no UTF-8 cannot be printed as it is."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _number(value: float) -> float | None:
