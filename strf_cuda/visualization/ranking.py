@@ -151,7 +151,9 @@ def _sections(
 def _most_of_all(chosen: Sequence[int], among: int) -> str:
     if not chosen:
         return "no query"
-    return f"{among:,} {'query' if among == 1 else 'queries'}, most of all {'this' if len(chosen) == 1 else 'these'}"
+    return (
+        f"{among:,} {'query' if among == 1 else 'queries'}, most of all for {'this' if len(chosen) == 1 else 'these'}"
+    )
 
 
 def _answers(top: int, evaluations: Sequence["Evaluation"], names: Sequence[str]):
