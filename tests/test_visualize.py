@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import trees
 from strf_cuda import evaluate, visualize
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
@@ -149,6 +150,26 @@ def test_the_figures_of_rankings_are_those_of_evaluate(tiny_checkpoint, tiny_bas
         assert run(lambda argv=argv: evaluate.main(argv)) == 0
         metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
         assert f"{name}: mAP {100 * metrics['mAP']:.1f}, rank-1 {100 * metrics['rank-1']:.1f}" in said.splitlines()
+
+
+def test_a_baseline_that_knows_the_people_of_the_test_is_noted(tiny_run, tmp_path, capsys):
+    root = trees.small_ilids(tmp_path, (16, 32))
+    models = [
+        write_checkpoint(
+            tmp_path / f"{split}.ckpt",
+            *tiny_run,
+            *WIDE,
+            "--data.name=ilids",
+            f"--data.root={root}",
+            f"--data.split={split}",
+        )
+        for split in (0, 1)
+    ]
+    options = [f"--checkpoint={models[0]}", f"--baseline={models[1]}", f"--out={tmp_path}/r.png"]
+    assert command("ranking", *options, "--query=0") == 0
+    said = capsys.readouterr().out
+    assert "note: baseline: the model was trained on split 1, which trains on people that split 0 tests on" in said
+    assert "note: the two models differ in training data too: ilids, split 0; the baseline ilids, split 1" in said
 
 
 def test_models_that_agree_on_every_query_leave_nothing_to_choose(tiny_checkpoint, tmp_path, refused):

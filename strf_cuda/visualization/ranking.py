@@ -12,7 +12,7 @@ from strf_cuda.cli import load_config
 from strf_cuda.compared import comparison_notes, model_names
 from strf_cuda.config import EvaluationOptions
 from strf_cuda.errors import InputError
-from strf_cuda.settings import check_evaluation, evaluation_settings
+from strf_cuda.settings import check_evaluation, evaluation_settings, other_split_notes
 from strf_cuda.visualization.common import check_png, check_query, listed, open_models, open_test_set, picture_path
 
 if TYPE_CHECKING:
@@ -63,16 +63,18 @@ def read_options(words: Sequence[str]) -> RankingConfig:
 
 def draw(config: RankingConfig) -> None:
     """Evaluates both models and writes the picture."""
-    from strf_cuda.devices import autocast_type
+    from strf_cuda.devices import autocast_type, keep_freed_memory
     from strf_cuda.drawing.ranking import draw_compared_rankings
     from strf_cuda.evaluation import check_testable, evaluate
     from strf_cuda.faults import evaluation_needs, faults_told
 
     path = picture_path(config.out, config.checkpoint, "ranking.png")
-    trained, _ = open_models([config.baseline, config.checkpoint], config.device)
+    trained, device = open_models([config.baseline, config.checkpoint], config.device)
+    keep_freed_memory(device)
     base, ours = (each.config for each in trained)
     data, protocol = evaluation_settings(config, ours)
     dataset, notes = open_test_set(data, ours.data)
+    notes += [f"baseline: {note}" for note in other_split_notes(data, base.data)]
     notes += comparison_notes(ours, base)
     for note in notes:
         print(f"note: {note}")
