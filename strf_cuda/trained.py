@@ -60,8 +60,10 @@ def open_model(source: str | Path) -> TrainedModel:
     path = Path(source).expanduser()
     if path.is_dir():
         return _open_folder(path, str(source))
-    if path.name == model_folder.WEIGHTS:
+    if path.suffix == ".safetensors" and path.exists():
         raise InputError(f"{source} holds weights alone: give the folder that it lies in, with {model_folder.CONFIG}")
+    if path.suffix in (".pt2", ".onnx") and path.exists():
+        raise InputError(f"{source} is an exported model, which only computes: give what it was exported from")
     checkpoint = read_checkpoint(path)
     model, config = model_of(checkpoint, str(path))
     return TrainedModel(model, config, str(source), _record(checkpoint, config))

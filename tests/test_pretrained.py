@@ -163,6 +163,17 @@ def test_of_a_run_or_of_bare_weights_it_is_said_what_to_give(tiny_checkpoint, co
         open_model(copy / "model.safetensors")
 
 
+@pytest.mark.parametrize("name", ["model.pt2", "model.onnx"])
+def test_an_exported_program_is_not_taken_for_a_damaged_checkpoint(name, tmp_path):
+    with pytest.raises(InputError, match=f"there is no checkpoint .*/{name}"):
+        open_model(tmp_path / name)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        InputError, match=f"/{name} is an exported model, which only computes: give what it was exported"
+    ):
+        open_model(tmp_path / name)
+
+
 def test_pickled_weights_in_the_folder_are_not_looked_at(copy):
     """A repository often holds both; what unpickling would do must not happen."""
     (copy / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
