@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from strf_cuda.data.frames import read_frame
+from strf_cuda.data.frames import read_frame, read_header
 from strf_cuda.data.parallel import map_in_processes
 from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.errors import InputError
@@ -64,14 +64,15 @@ def fitting_loop(
     """The best pictures of all tracklets that take about `room` bytes, or the smallest where nothing fits.
 
     Args:
-        shape: height and width of the frames that the model sees, which give the proportions. Pictures are no larger.
-        height: of the pictures, or None for the largest that fits.
+        shape: height and width of the frames that the model sees, which give the proportions.
+        height: of the pictures, or None for the largest that fits; larger than the frames they are not then.
 
     Raises:
         InputError: the frames side by side are wider than a WebP may be, or one cannot be read.
     """
-    choices = [(min(step, shape[0]) if height is None else height, quality) for step, quality in STEPS]
     chosen = tracklets[:: max(1, len(tracklets) // SAMPLE)]
+    highest = max(read_header(tracklet.paths[0]).height for tracklet in chosen)
+    choices = [(min(step, highest) if height is None else height, quality) for step, quality in STEPS]
     for high, quality in dict.fromkeys(choices):
         loop = Loop(frames, stride, high, max(1, round(high * shape[1] / shape[0])), quality)
         if loop.frames * loop.width > LARGEST_WIDTH:

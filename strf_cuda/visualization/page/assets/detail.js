@@ -37,7 +37,7 @@ function answersPart(query) {
   const nearest = query.answers.length === 1 ? "The nearest tracklet" : `The ${query.answers.length} nearest tracklets`;
   return element("div", {},
     element("h3", {}, query.deep ? `${nearest}, and the first match` : nearest),
-    element("ol", { class: "answers" }, query.answers.map((answer) => answerCard(answer)), query.deep ? answerCard(query.deep, true) : null));
+    element("ol", { class: "answers" }, cardsOf(query)));
 }
 
 function matchesOf({ ranks }) {

@@ -60,7 +60,7 @@ function rowOf(query, index) {
         loopOf(query.tracklet, `query: ${describe(query.tracklet)}`),
         element("div", { class: "about" }, title, whereOf(query), scoresOf(query))),
       element("ol", { class: "answers", "aria-label": "nearest tracklets" },
-        query.answers.map(answerCard), query.deep ? answerCard(query.deep, true) : null)));
+        cardsOf(query))));
   row.style.top = `${index * gallery.height}px`;
   return row;
 }
@@ -77,10 +77,16 @@ function scoresOf(query) {
     element("dt", {}, "first match"), element("dd", { class: tone }, query.first === null ? "none" : `rank ${whole(query.first)}`));
 }
 
-/** A framed loop with its mark; `deep` for the first match beyond the nearest answers. */
-function answerCard({ tracklet, distance, rank, right }, deep = false) {
+/** The nearest answers, and the first match where it lies beyond them. */
+function cardsOf({ answers, deep }) {
+  const cards = answers.map((answer) => answerCard(answer));
+  return deep ? [...cards, answerCard(deep, deep.rank > answers.length + 1)] : cards;
+}
+
+/** A framed loop with its mark; `apart` from those before it. */
+function answerCard({ tracklet, distance, rank, right }, apart = false) {
   const label = `rank ${rank}, ${right ? "right" : "wrong"}: ${describe(tracklet)}, distance ${number(distance, 3)}`;
-  return element("li", { class: `answer ${right ? "right" : "wrong"}${deep === true ? " deep" : ""}`, title: label },
+  return element("li", { class: `answer ${right ? "right" : "wrong"}${apart ? " apart" : ""}`, title: label },
     loopOf(tracklet, label),
     element("span", { class: "rank", "aria-hidden": "true" }, whole(rank)),
     element("span", { class: "mark" }, icon(right ? "right-answer" : "wrong")),
