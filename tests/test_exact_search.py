@@ -60,6 +60,19 @@ def test_many_queries_are_compared_in_portions(embeddings, monkeypatch):
     assert_found(gallery.search(embeddings.vectors, K), nearest(embeddings, embeddings.vectors, K))
 
 
+@pytest.mark.parametrize("block_bytes", BLOCKS)
+def test_vectors_that_are_nearly_alike_are_told_apart(embeddings, block_bytes):
+    """As a model that has learnt nothing makes them: closer than products in float32 can tell."""
+    vectors = unit(embeddings.vectors[:1] + 1e-6 * embeddings.vectors)
+    alike = dataclasses.replace(embeddings, vectors=vectors)
+    gallery = ExactGallery(alike, block_bytes=block_bytes)
+    assert_found(gallery.search(vectors[:20], K), nearest(alike, vectors[:20], K))
+    junk = (alike.persons[:20], alike.cameras[:20])
+    left_out = (junk[0][:, None] == alike.persons) & (junk[1][:, None] == alike.cameras)
+    left_out |= alike.persons == JUNK_PERSON
+    assert_found(gallery.search(vectors[:20], K, junk=junk), nearest(alike, vectors[:20], K, left_out))
+
+
 def test_equal_vectors_come_in_the_order_of_their_rows(embeddings):
     matches = ExactGallery(embeddings, block_bytes=4 * SIZE * 13).search(embeddings.vectors[110:111], 41)
     assert matches.rows[0].tolist() == list(range(99, 140))

@@ -2,8 +2,8 @@
 
 The system keeps in memory what of the file fits there, so a gallery that fits is read once, and one that does not is
 streamed in every search. Products in float32 choose who may be among the nearest, by a bound on their rounding error;
-these few are compared again in float64. So the answer depends neither on the size of the blocks nor on the number of
-threads, and equal distances are in the order of the rows.
+these few are compared again in float64, one by one. So the answer depends neither on the size of the blocks nor on the
+number of threads, and equal distances are in the order of the rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,9 @@ from strf_cuda.retrieval.gallery import UNIT_TOLERANCE, Gallery, Labels, Matches
 
 BLOCK_BYTES = 1 << 26  # of vectors at a time
 CELLS = 1 << 22  # cosines at a time
-_PAIRS = 1 << 10  # compared in float64 at a time
-_ROUNDING = 2.0**-24  # of float32
+_PAIRS = 1 << 10  # compared one by one at a time
+_MANY = 1 / 32  # of all pairs, if they were compared one by one: longer than all products in float64
+_ROUNDED = 1 + 2.0**-22  # times a distance: whatever may be the same when rounded to float32
 
 
 class ExactGallery(Gallery):
@@ -90,9 +91,6 @@ class _Nearest:
         self.rows = np.full((len(queries), k), -1, np.int64)
         self.distances = np.full((len(queries), k), np.inf, np.float32)
         self._queries = queries
-        # A product of unit vectors in float32 is wrong by no more than this, in whatever order its terms are added
-        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the rest is for rounding the distance.
-        self._error = (queries.shape[1] + 8) * _ROUNDING * (1 + 2 * UNIT_TOLERANCE)
 
     def add(self, rows: np.ndarray, vectors: np.ndarray, junk: np.ndarray | None, source: str) -> None:
         """Compares rows [B] with vectors [B, F]; `junk`, bool [Q, B], is left out."""
@@ -102,9 +100,10 @@ class _Nearest:
         if not finite:
             damaged = rows[np.flatnonzero(~np.isfinite(cosines).all(0))[0]]
             raise InputError(f"tracklet {damaged} of {source} has numbers that are not finite: extract it again")
-        if junk is not None:
-            cosines[junk] = -np.inf
-        query, column = np.nonzero(cosines >= self._least(cosines)[:, None])
+        near = self._near(cosines, junk)
+        if near.sum() > _MANY * near.size:  # a model that has learnt nothing makes all alike
+            near = self._near(self._queries.astype(np.float64) @ vectors.astype(np.float64).T, junk)
+        query, column = np.nonzero(near)
         distances = np.empty(len(query), np.float32)
         for first in range(0, len(query), _PAIRS):
             pairs = slice(first, first + _PAIRS)
@@ -112,15 +111,21 @@ class _Nearest:
             distances[pairs] = np.maximum(1 - products.sum(1), 0)
         self._merge(query, rows[column], distances)
 
-    def _least(self, cosines: np.ndarray) -> np.ndarray:
-        """[Q], the cosine in float32 that a row needs to be among the k nearest, rounding errors considered."""
+    def _near(self, cosines: np.ndarray, junk: np.ndarray | None) -> np.ndarray:
+        """bool [Q, B], which rows may be among the k nearest, rounding errors of the cosines [Q, B] considered."""
+        # A product of unit vectors is wrong by no more than this, in whatever order its terms are added (Higham,
+        # Accuracy and Stability of Numerical Algorithms, section 3.1).
+        error = self._queries.shape[1] * np.finfo(cosines.dtype).eps * (0.5 + UNIT_TOLERANCE)
+        if junk is not None:
+            cosines[junk] = -np.inf
         k = self.rows.shape[1]
-        least = 1 - self.distances[:, -1].astype(np.float64) - self._error
-        new = np.isinf(least)  # with fewer than k so far
+        farthest = self.distances[:, -1].astype(np.float64)
+        new = np.isinf(farthest)  # with fewer than k so far
         if new.any() and cosines.shape[1] > k:
             kth = cosines.shape[1] - k
-            least[new] = np.partition(cosines[new], kth, axis=1)[:, kth] - 2 * self._error
-        return np.maximum(least, -2)  # above the infinite ones of junk
+            farthest[new] = 1 - np.partition(cosines[new], kth, axis=1)[:, kth] + error
+        limit = np.maximum(farthest, 0) * _ROUNDED + error
+        return cosines >= np.maximum(1 - limit, -2)[:, None]  # above the infinite ones of junk
 
     def _merge(self, query: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> None:
         k = self.rows.shape[1]
