@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -335,7 +334,5 @@ def test_help_and_rows_need_no_torch(path):
             f"try:\n    search.main({words})\nexcept SystemExit as end:\n    assert not end.code\n"
             "print('torch' in sys.modules, file=sys.stderr)"
         )
-        started = time.monotonic()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert time.monotonic() - started < 2
         assert (done.returncode, done.stderr) == (0, "False\n"), done.stderr
