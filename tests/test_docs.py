@@ -44,8 +44,14 @@ def found(pattern, flags=re.MULTILINE):
 def rows(page, header):
     """The rows of the table under a header line, as test parameters named by their first cell."""
     lines = iter(PAGES[page].split(f"{header}\n")[1].splitlines()[1:])
-    cells = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    found = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    cells = [[cell.strip() for cell in re.split(r"(?<= )\|(?= )", line[1:-1])] for line in found]
     return [pytest.param(*row, id=row[0].strip("`")) for row in cells]
+
+
+def together(page, header):
+    """The rows of a table, as test parameters: the first cell, and the list of the others."""
+    return [pytest.param(row.values[0], [*row.values[1:]], id=row.values[0]) for row in rows(page, header)]
 
 
 @pytest.fixture
@@ -191,3 +197,85 @@ def test_the_figures_of_table_2_are_those_of_its_file(name, mAP, rank1, mAP_chan
 )
 def test_the_figures_beyond_the_paper_are_those_of_their_file(name, mAP, rank1, mAP_change, rank1_change):
     check_figures("beyond_walkers", name, mAP, rank1, mAP_change, rank1_change)
+
+
+def walker_figures(model, order):
+    """Percent as the pages have it, by figure."""
+    found = json.loads((ROOT / "bench/results/walkers.json").read_text())["summary"][model][order]
+    return {name: f"{100 * mean:.1f} ± {100 * spread:.1f}" for name, (mean, spread) in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("challenge", "figures"), together("results.md", "| queries | P3DC mAP | rank-1 | STRF-P3DC mAP | rank-1 |")
+)
+def test_the_accuracy_shown_is_that_of_its_file(challenge, figures):
+    models = [walker_figures(model, "in order") for model in ("P3DC", "STRF-P3DC")]
+    assert figures == [model[f"{challenge} {figure}"] for model in models for figure in ("mAP", "rank-1")]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "figures"),
+    together(
+        "results.md",
+        "| rank-1 within the group (chance 25) | P3DC | frames shuffled | STRF-P3DC | frames shuffled |",
+    ),
+)
+def test_the_accuracy_within_groups_is_that_of_its_file(challenge, figures):
+    name = f"{challenge} rank-1 within group"
+    orders = [walker_figures(model, order) for model in ("P3DC", "STRF-P3DC") for order in ("in order", "shuffled")]
+    assert figures == [order[name] for order in orders]
+
+
+def operator_figures(problem, integration):
+    """Time, share of the floor and ratios, forward + backward, each of contiguous and of channels-last input."""
+    problems = json.loads((ROOT / "bench/results/operator.json").read_text())["problems"]
+    found = [each for each in problems if (each["problem"], each["integration"]) == (problem, integration)]
+    found.sort(key=lambda each: each["layout"], reverse=True)
+    both = [{name: each["forward + backward"] for name, each in entry["contenders"].items()} for entry in found]
+    own = [entry["strf_cuda cpu"] for entry in both]
+    times = [f"{each['ms']['median']:.2g}" for each in own], [f"{100 * each['share_of_floor']:.0f}" for each in own]
+    measured = [name for name in both[0] if all("ratio" in entry[name] for entry in both)]
+    ratios = {name: [f"{entry[name]['ratio']['median']:.1f}" for entry in both] for name in measured}
+    return *times, ratios
+
+
+CONTENDERS = ("literal code", "SDPA", "literal code, torch.compile", "masks summed", "masks summed, torch.compile")
+
+
+@pytest.mark.parametrize(
+    ("problem", "cells"),
+    together(
+        "results.md",
+        "| 8 clips of 4 frames, float32 | strf_cuda | share of the floor | literal code | SDPA | torch.compile of "
+        "literal | masks summed | torch.compile of summed |",
+    ),
+)
+def test_the_times_of_the_operator_are_those_of_their_file(problem, cells):
+    times, shares, ratios = operator_figures(problem[:7], problem.split(", ")[1])
+    assert cells[:2] == [f"{' / '.join(times)} ms", f"{' / '.join(shares)}%"]
+    assert cells[2:] == [" / ".join(ratios.get(name, [])) for name in CONTENDERS]
+
+
+@pytest.mark.parametrize(
+    ("problem", "cells"),
+    together(
+        "README.md",
+        "| 8 clips of 4 frames, float32, parallel | strf_cuda | literal code | torch.compile of it | masks summed, the "
+        "strongest plain PyTorch |",
+    ),
+)
+def test_the_readme_has_the_times_of_contiguous_input(problem, cells):
+    times, _, ratios = operator_figures(problem[:7], "parallel")
+    expected = [ratios[name][0] for name in ("literal code", "literal code, torch.compile", "masks summed")]
+    assert cells == [f"{times[0]} ms", f"{expected[0]} times that", *expected[1:]]
+
+
+def test_the_readme_has_the_accuracy_of_its_file():
+    units, baseline = (walker_figures(model, "in order")["all mAP"] for model in ("STRF-P3DC", "P3DC"))
+    assert f"mAP {units} against {baseline} of P3DC" in PAGES["README.md"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "results.md", "benchmarks.md"])
+def test_the_ratio_of_training_steps_is_that_of_its_file(page):
+    models = json.loads((ROOT / "bench/results/training_step.json").read_text())["models"]
+    assert f"{models['STRF-P3DC cpu']['ratio']['median']:.3f} times" in PAGES[page]
