@@ -61,7 +61,7 @@ def write_made_up(path, checkpoint, tracklets, queries, gallery):
     evaluation = rank(dataset, distances)
     trained = open_model(checkpoint)
     shown, loop = rankings(evaluation, 10), Loop(6, 1, 64, 32)
-    history = run_history(path.parent, {})
+    history = run_history(path.parent)
     content = page_content(trained, trained.config.data, ProtocolConfig(), evaluation, shown, loop, history)
     pictures = list(strips(tracklets[:20], loop))
     write_page(path, content, (pictures[number % 20] for number in range(len(shown.tracklets))))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strf_cuda import hub
 from strf_cuda.cli import load_config
 from strf_cuda.config import EvaluationOptions
 from strf_cuda.errors import InputError
@@ -47,6 +48,8 @@ def read_options(words: Sequence[str]) -> ReportConfig:
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
             raise InputError(f"{name} is {value}, but it must be between {least} and {most}")
+    if config.out is None and config.checkpoint.startswith(hub.PREFIX):
+        raise InputError(f"{config.checkpoint} is not on this machine: say with --out where the page goes")
     if config.out is not None and Path(config.out).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"out is {config.out}, but the page is an .html file")
     return config
@@ -58,8 +61,7 @@ def draw(config: ReportConfig) -> Path:
     Raises:
         InputError: a checkpoint, data set or option that cannot be used, or a page that cannot be written.
     """
-    source = Path(config.checkpoint).expanduser()
-    folder = source if source.is_dir() else source.parent
+    folder = _folder(config.checkpoint)
     path = Path(config.out).expanduser() if config.out else folder / "report.html"
 
     # After the checks, since these take seconds to import.
@@ -83,7 +85,8 @@ def draw(config: ReportConfig) -> Path:
         config.thumb_height,
         config.megabytes * 750_000,  # in the page a byte takes four thirds of one
     )
-    content = page_content(trained, data, protocol, evaluation, shown, loop, run_history(folder, _about(source)))
+    history = run_history(folder, trained.record.get("epochs"), _evaluations_until(config.checkpoint))
+    content = page_content(trained, data, protocol, evaluation, shown, loop, history)
     with tqdm(total=len(shown.tracklets), desc="pictures", unit="tracklet", disable=None, leave=False) as bar:
         write_page(path, content, _counted(strips(shown.tracklets, loop), bar))
     print(
@@ -121,14 +124,22 @@ def _evaluated(config: ReportConfig) -> tuple:
     return trained, data, protocol, evaluation
 
 
-def _about(source: Path) -> dict[str, Any]:
-    """What a checkpoint says of its run, without the weights; nothing for a model that is a folder."""
+def _folder(checkpoint: str) -> Path | None:
+    """A model's folder, or that of a checkpoint; None for a model of the hub."""
+    if checkpoint.startswith(hub.PREFIX):
+        return None
+    source = Path(checkpoint).expanduser()
+    return source if source.is_dir() else source.parent
+
+
+def _evaluations_until(checkpoint: str) -> list[dict[str, Any]]:
+    """The run's evaluations up to a checkpoint, which holds them; models of other forms have none."""
     from strf_cuda.checkpoints import read_checkpoint
 
-    if source.is_dir():
-        return {}
-    checkpoint = read_checkpoint(source)
-    return {name: checkpoint[name] for name in ("epoch", "callbacks") if name in checkpoint}
+    path = Path(checkpoint).expanduser()
+    if not path.is_file():
+        return []
+    return read_checkpoint(path).get("callbacks", {}).get("EvaluateAndSave", {}).get("history", [])
 
 
 def _counted(things, bar):

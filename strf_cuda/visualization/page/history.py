@@ -9,50 +9,38 @@ ACCURACY = "train/accuracy"
 EPOCH = "epoch"  # Lightning logs it beside the figures of every step
 
 
-def run_history(folder: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The course of the run that a checkpoint belongs to.
+def run_history(folder: Path | None, epochs: int | None = None, until: list[dict[str, Any]] | None = None) -> dict:
+    """The course of the run that a model comes from.
 
     Args:
-        folder: where the checkpoint lies; in a run's folder metrics.json and tensorboard/ lie beside it.
-        checkpoint: its content without weights: "epoch" and "callbacks", where it has them.
+        folder: where the model lies, if on this machine; in a run's folder metrics.json and tensorboard/ lie beside it.
+        epochs: how many the model has behind it, if that is known.
+        until: the run's evaluations up to there, as its checkpoint holds them.
 
     Returns:
-        epoch: the checkpoint's, from 1, or None
-        evaluations: rows of epoch, mAP, rank-1 and rank-5; those until the checkpoint where the run has no metrics.json
+        epoch: the model's, or None
+        evaluations: rows of epoch, mAP, rank-1 and rank-5, of the whole run or else `until`
         training: rows of epoch, loss, cross_entropy, triplet and accuracy, means over the steps that were logged
         missing: a sentence for each part that is not there
     """
-    epoch = checkpoint.get("epoch")
-    evaluations = _evaluations_of_run(folder / "metrics.json") or _evaluations_until(checkpoint)
-    training = _training(folder / "tensorboard")
+    evaluations = (folder and _evaluations(folder / "metrics.json")) or until or []
+    training = _training(folder / "tensorboard") if folder else []
     missing = []
     if not training:
-        missing.append(
-            f"There are no losses: TensorBoard's files in {folder / 'tensorboard'} are missing or hold none."
-        )
+        missing.append("There are no losses: beside the model lies no tensorboard/ of a run that holds some.")
     if not evaluations:
         missing.append(
-            f"There are no figures by epoch: neither {folder / 'metrics.json'} nor the checkpoint holds the history of "
-            "a run."
+            "There are no figures by epoch: neither the model nor a metrics.json of a run beside it holds them."
         )
-    return {
-        "epoch": None if epoch is None else epoch + 1,
-        "evaluations": evaluations,
-        "training": training,
-        "missing": missing,
-    }
+    return {"epoch": epochs, "evaluations": evaluations, "training": training, "missing": missing}
 
 
-def _evaluations_of_run(path: Path) -> list[dict[str, Any]]:
+def _evaluations(path: Path) -> list[dict[str, Any]]:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return metrics.get("history", []) if isinstance(metrics, dict) else []
-
-
-def _evaluations_until(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
-    return checkpoint.get("callbacks", {}).get("EvaluateAndSave", {}).get("history", [])
 
 
 def _training(folder: Path) -> list[dict[str, float]]:
