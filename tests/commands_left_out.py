@@ -92,6 +92,8 @@ LEFT_OUT = [
     LeftOut("torchrun *", "several processes, which test_distributed.py starts", starts_the_command),
     LeftOut("srun torchrun *", "needs a cluster", starts_the_command),
     LeftOut("scontrol show hostnames *", "needs a cluster", nothing),
+    LeftOut("cmake *", "test_cpp_example.py builds the program", nothing),
+    LeftOut("ffmpeg *", "a program of others, which need not be here", nothing),
     LeftOut("python -m bench.*", "minutes: a benchmark; test_bench.py runs them quickly", takes_options),
 ]
 

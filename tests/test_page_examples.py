@@ -42,6 +42,10 @@ SHOWN = {
     ("video.md", "cam1.mp4: 360x640 (height x width), 25 frames a second"): "of videos that take long to draw",
     ("search.md", "row 17: person 101, camera 2, 41 frames, bbox_test/0101/0101C2T0003F001.jpg"): "of a trained model",
     ("data.md", "walkers in /home/me/.cache/strf_cuda/walkers-fa3454f6, read as walkers"): "compared in test_docs.py",
+    (
+        "export.md",
+        "$ build/embed/embed runs/demo-1/best-aoti.pt2 frames.rgb features.npy strf_cuda/libstrf_cuda.so",
+    ): "of a trained model; test_cpp_example.py runs the program",
 }
 
 
