@@ -1,7 +1,7 @@
 """An extraction in parts: each is an embeddings file beside the output, so that a stopped one goes on.
 
 Which tracklets a part has is decided before the first frame is read, and no batch goes across parts. So it does not
-matter how often an extraction was stopped: the numbers are the same to the bit.
+matter how often an extraction was stopped: the numbers are the same to the bit, if the network repeats its own.
 """
 
 import shutil
