@@ -8,6 +8,9 @@
 //     FEATURES.npy    written: float32 [clips, F], for numpy.load
 //     LIBRARY         libstrf_cuda.so, the compiled operator inside the model; where the system finds it if not given
 //
+// Where other programs run as well, start it with GOMP_SPINCOUNT=1000 in the environment, or threads that wait for each
+// other take the time of those that work.
+//
 // A model that was compiled on a GPU runs on that GPU; nothing here changes for it.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
