@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from bench.competitors import ours
 from bench.operator import BOTH, LIMITS, call_of, first_line
 from bench.problems import Problem
-from bench.timing import Call, graphed, interleave, ratios, spread
+from bench.spreads import spread
+from bench.timing import Call, graphed, interleave, ratios
 from strf_cuda.backends.triton_kernels.blocks import Sizes
 from strf_cuda.backends.triton_kernels.tuning import BETTER, Blocks, Kernel, chosen, neighbours
 

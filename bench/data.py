@@ -33,7 +33,8 @@ from bench.loaders import Contender, PlainClips, ReidClips, Task, alone, of_clip
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
 from bench.plots import draw, plot_data
-from bench.timing import interleave, ratios, rounded, spread
+from bench.spreads import rounded, spread
+from bench.timing import interleave, ratios
 from strf_cuda.data import PackedDataset, Tracklet, TrackletDataset, open_dataset
 from strf_cuda.data.augment import ClipAugmentation
 from strf_cuda.data.frames import read_frame

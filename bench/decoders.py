@@ -8,7 +8,8 @@ import simplejpeg
 from PIL import Image
 
 from bench.machine import version_of
-from bench.timing import interleave, ratios, rounded, spread
+from bench.spreads import rounded, spread
+from bench.timing import interleave, ratios
 
 Decode = Callable[[bytes], np.ndarray]
 FLIPPED = 3_000

@@ -2,6 +2,7 @@
 own, so that its memory can be read."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.made_up_embeddings import BLOCK, SIZE, Block, Population
-from bench.timing import rounded, spread
+from bench.spreads import rounded, spread
 from strf_cuda.embeddings import Embeddings, encode_paths, write_embeddings
 from strf_cuda.retrieval import CompressedGallery, ExactGallery, Matches, streams
 from strf_cuda.retrieval.building import build_index
@@ -70,13 +71,27 @@ class Task:
 
 
 def alone(work: Callable, *arguments):
-    """What `work` returns, called in a fresh process, with "peak_memory_mb" of that."""
+    """What `work` returns, called in a fresh process, with "memory_mb", the most that this had for itself.
+
+    Mapped files are not in it: the system keeps of them what there is room for.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, work, *arguments).result()
 
 
 def _measured(work: Callable, *arguments) -> dict:
-    return {**work(*arguments), "peak_memory_mb": rounded(_memory("VmHWM"))}
+    most, ended = [_memory("RssAnon")], threading.Event()
+
+    def watch():
+        while not ended.wait(0.05):
+            most[0] = max(most[0], _memory("RssAnon"))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    result = work(*arguments)
+    ended.set()
+    watcher.join()
+    return {**result, "memory_mb": rounded(most[0])}
 
 
 def _memory(name: str) -> float:
@@ -105,7 +120,6 @@ def search_exactly(task: Task) -> dict:
     return {
         **_recall(task, truth, task.population.persons(task.rows)),
         "ms": _times(search, asked.vectors, _SINGLE_EXACT),
-        "private_memory_mb": rounded(_memory("RssAnon")),
     }
 
 
@@ -130,9 +144,11 @@ def search_compressed(task: Task, codes: str, candidates: int) -> dict:
     folder = read_index_folder(task.index(codes))
     asked, found = task.asked(), []
     default = folder.settings.probes
-    for probes in [probes for probes in (default // 8, default // 4, default // 2, default, 2 * default) if probes]:
-        gallery = CompressedGallery(folder, probes=probes, candidates=candidates, threads=task.threads)
-        assert gallery.refines == (candidates > 0)
+    gallery = CompressedGallery(folder, candidates=candidates, threads=task.threads)
+    assert gallery.refines == (candidates > 0)
+    steps = (default // 8, default // 4, default // 2, default, 2 * default)
+    for probes in sorted({min(folder.settings.lists, step) for step in steps if step}):
+        gallery.probes = probes
         rows = gallery.search(asked.vectors, NEAREST).rows
         found.append(
             {
@@ -141,7 +157,7 @@ def search_compressed(task: Task, codes: str, candidates: int) -> dict:
                 "ms": _times(partial(gallery.search, k=NEAREST), asked.vectors, _SINGLE),
             }
         )
-    return {"default_probes": default, "by_probes": found, "private_memory_mb": rounded(_memory("RssAnon"))}
+    return {"default_probes": default, "by_probes": found}
 
 
 class Drawn(streams.VectorStream):

@@ -27,18 +27,9 @@ from bench.machine import RESULTS, write_result
 from bench.options import parse, parser
 from bench.plots import draw, plot_operator
 from bench.problems import TEMPERATURE, Problem, channel_sweep, paper_problems, position_sweep
+from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
-from bench.timing import (
-    Call,
-    graphed,
-    held_for_backward,
-    in_rotation,
-    interleave,
-    peak_memory,
-    ratios,
-    rounded,
-    spread,
-)
+from bench.timing import Call, graphed, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from strf_cuda.backends.reference import factorized_attention_reference
 from strf_cuda.markdown import aligned
 

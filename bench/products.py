@@ -22,8 +22,9 @@ from bench.floor import cost
 from bench.machine import RESULTS, write_result
 from bench.options import positive
 from bench.problems import POOLS, Problem, paper_problems
+from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
-from bench.timing import Call, interleave, ratios, rounded, spread
+from bench.timing import Call, interleave, ratios
 from strf_cuda.markdown import aligned
 
 Product = Callable[[Tensor, Tensor], Tensor]

@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from bench.galleries import Task, alone, build, search_compressed, search_exactly, write_files
 from bench.machine import RESULTS, write_result
-from bench.options import positive
 from bench.plots import draw, plot_search
 from strf_cuda.markdown import aligned
 
@@ -32,7 +31,7 @@ SIZES = (10_000, 1_000_000, 10_000_000)
 KEPT = 1_000_000  # rows; more are not written to the disk
 CODES = ("pq", "sq8")
 CANDIDATES = (0, 200)
-_BYTES_A_ROW = {True: 9_300, False: 1_100}  # on the disk at most, by whether vectors are kept
+_BYTES_A_ROW = {True: 9_500, False: 1_300}  # on the disk at most, by whether vectors are kept
 
 
 def measure(task: Task, on_step=lambda name: None) -> dict:
@@ -60,17 +59,16 @@ def lines(figures: dict) -> list[list[str]]:
         if "exact" in entry:
             exact = entry["exact"]
             files = entry["files"]["bytes"]
-            found.append([rows, "exact", "-", *_searched(exact, exact["right_exactly"]), _size(files, entry["rows"])])
+            sizes = [_size(files, entry["rows"]), f"{exact['memory_mb']:,.0f} MB"]
+            found.append([rows, "exact", "-", *_searched(exact, exact["right_exactly"]), *sizes])
         for codes in CODES:
             built = entry[codes]["built"]
             spent = sum(built["seconds"].values())
             for candidates, searched in entry[codes]["searched"].items():
                 default = next(one for one in searched["by_probes"] if one["probes"] == searched["default_probes"])
                 name = f"{codes}, exact vectors of {candidates}" if candidates != "0" else f"{codes}, codes alone"
-                right = default["right"]
-                found.append(
-                    [rows, name, f"{spent:,.0f} s", *_searched(default, right), _size(built["bytes"], entry["rows"])]
-                )
+                sizes = [_size(built["bytes"], entry["rows"]), f"{searched['memory_mb']:,.0f} MB"]
+                found.append([rows, name, f"{spent:,.0f} s", *_searched(default, default["right"]), *sizes])
     return found
 
 
@@ -78,7 +76,7 @@ def table(figures: dict) -> str:
     """The table as docs/search.md has it."""
     header = [
         "tracklets", "search", "built in", "ms a query", "of 100 at once", "nearest first", "of the ten nearest",
-        "right person", "on the disk",
+        "right person", "on the disk", "memory",
     ]  # fmt: skip
     return aligned(header, lines(figures))
 
@@ -94,11 +92,13 @@ def _size(size: int, rows: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    from bench.options import positive  # brings torch, which the processes that are measured do without
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=positive, nargs="+", default=list(SIZES))
-    parser.add_argument("--queries", type=positive, default=250)
+    parser.add_argument("--queries", type=positive, default=200)
     parser.add_argument("--threads", type=positive, default=os.cpu_count())
-    parser.add_argument("--folder", type=Path, help="for the galleries, with 10 GB free; a temporary one unless given")
+    parser.add_argument("--folder", type=Path, help="for the galleries, with 14 GB free; a temporary one unless given")
     parser.add_argument("--out", type=Path, default=RESULTS / "search.json", help="the plot goes beside it")
     parser.add_argument("--again", action="store_true", help="measure the sizes that are in the file anew")
     options = parser.parse_args(argv)

@@ -7,13 +7,14 @@ import gc
 import itertools
 import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from bench.spreads import spread
 
 Call = Callable[[], object]
 SHORTEST_SAMPLE = {"cpu": 0.005, "cuda": 0.002}  # seconds; shorter calls are timed several at once
@@ -65,20 +66,9 @@ def interleave(
     return times
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles, to four digits."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return {"median": rounded(median), "quartiles": [rounded(low), rounded(high)]}
-
-
 def ratios(times: list[float], base: list[float]) -> dict[str, float]:
     """How many times longer than `base`, formed round by round."""
     return spread([own / other for own, other in zip(times, base, strict=True)])
-
-
-def rounded(value: float) -> float:
-    """To four significant digits."""
-    return float(f"{value:.4g}")
 
 
 def graphed(call: Call) -> Call:

@@ -25,8 +25,9 @@ from bench.competitors import usable_backends
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser, positive
 from bench.plots import draw, plot_training_step
+from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
-from bench.timing import Stopwatch, interleave, ratios, rounded, spread
+from bench.timing import Stopwatch, interleave, ratios
 from strf_cuda import STRF
 from strf_cuda.devices import autocast_type, keep_freed_memory
 from strf_cuda.markdown import aligned

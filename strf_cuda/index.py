@@ -27,7 +27,7 @@ class IndexConfig:
         embeddings: embeddings files of strf_cuda.extract, all of the same model
         out: folder for the gallery, a new one
         codes: pq for the smallest codes, sq8 for larger ones that find more
-        dimensions: numbers that are left of an embedding before it is coded; null takes 256, or all if there are fewer
+        dimensions: numbers that are left of an embedding before it is coded; null takes 256, with sq8 512
         bytes: of each code with pq, a divisor of dimensions; null takes a quarter of them
         lists: inverted lists; null chooses by the number of tracklets
         queries: tracklets to measure the finished gallery with against exact search; 0 measures nothing
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{settings.dimensions} dimensions keep {kept:.1%} of the squared length")
     if config.queries:
         print(_check(folder, stream, config))
-    print(f"built in {time.monotonic() - began:,.0f} s; search it with --gallery {config.out}")
+    print(f"built in {time.monotonic() - began:,.0f} s; search it with python -m strf_cuda.search {config.out}")
 
 
 def read_options(words: Sequence[str]) -> IndexConfig:

@@ -18,8 +18,9 @@ from bench.competitors import competitors, ours, solve, usable_backends
 from bench.floor import Cost, Peaks, cost, measure_peaks
 from bench.machine import REPOSITORY
 from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
+from bench.spreads import spread
 from bench.tables import with_quartiles
-from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios, spread
+from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch
 from strf_cuda.markdown import aligned
 

@@ -25,7 +25,7 @@ from strf_cuda.ablation.rows import TABLES
 from strf_cuda.cli import _flat_fields, to_dict
 from strf_cuda.errors import InputError
 from strf_cuda.models.__main__ import ROWS, count_parameters
-from tools import input_table
+from tools import input_table, search_table
 
 # What `python -m strf_cuda.NAME` runs, by that name: modules, and packages with a __main__.
 COMMANDS = {
@@ -135,6 +135,13 @@ def test_parameter_counts_are_those_of_the_models():
 
 def test_the_times_of_opening_are_those_measured():
     assert index.table(json.loads((ROOT / "bench/results/index.json").read_text())) in PAGES["data.md"]
+
+
+def test_the_figures_of_search_are_those_measured():
+    page = PAGES["search.md"]
+    assert search_table.updated(page, json.loads(search_table.RESULT.read_text())) == page, (
+        "python tools/search_table.py puts them there"
+    )
 
 
 @pytest.mark.slow

@@ -220,8 +220,10 @@ def test_a_stream_with_other_rows_than_announced_is_refused(tmp_path, given):
 def test_settings_follow_from_rows_and_length():
     chosen = {rows: choose_settings(rows, 2048) for rows in (20_000, 1_000_000, 10_000_000)}
     assert [one.lists for one in chosen.values()] == [256, 1024, 4096]
+    assert [one.probes for one in chosen.values()] == [210, 128, 512]
+    assert choose_settings(5_000, 64).probes == choose_settings(5_000, 64).lists
     assert {(one.dimensions, one.bytes) for one in chosen.values()} == {(256, 64)}
-    assert choose_settings(20_000, 2048, codes="sq8").bytes == 256
+    assert choose_settings(20_000, 2048, codes="sq8").bytes == 512
     assert (choose_settings(20_000, 100).dimensions, choose_settings(20_000, 100).bytes) == (100, 25)
 
 

@@ -9,7 +9,7 @@ Work goes on in a folder beside the one to be, which is renamed when all is ther
 
 Memory holds a block of vectors, the training sample and, while codes are put in order, 12 bytes a row.
 The result is the same in every bit for the same rows, settings and version of FAISS and NumPy with the same number of
-threads; with another number, sums are rounded in another order and a few rows may come into other lists.
+threads; with another number, sums are rounded in another order and codes differ slightly.
 """
 
 import json

@@ -23,6 +23,9 @@ from strf_cuda.retrieval.faiss_library import load_faiss, threads_of_faiss
 
 FEWEST_ROWS = 1_000  # to train anything on
 ROWS_WORTH_IT = 20_000  # below, exact search answers in milliseconds too
+# What a projection leaves out no code brings back; with so many bits for a number it is what limits "sq8".
+_DIMENSIONS = {"pq": 256, "sq8": 512}
+_FEWEST_READ = 16_384  # rows, unless there are fewer: so many are compared in a fraction of a millisecond
 _CENTRES_OF_PQ = 256
 _PROJECTION_ROWS = 20_000
 _ROWS_A_LIST = 40  # of the training sample
@@ -73,7 +76,7 @@ def choose_settings(
             f"there are {rows:,} embeddings, but a compressed gallery is trained on {FEWEST_ROWS:,} or more: search "
             "the embeddings file itself, exactly"
         )
-    dimensions = min(256, size) if dimensions is None else dimensions
+    dimensions = min(_DIMENSIONS[codes], size) if dimensions is None else dimensions
     if not 1 <= dimensions <= size:
         raise InputError(f"dimensions is {dimensions}, but it must be between 1 and the embeddings' {size}")
     if codes == "sq8":
@@ -88,7 +91,8 @@ def choose_settings(
     lists = 1 << math.floor(math.log2(2 * math.sqrt(rows))) if lists is None else lists
     if not 1 <= lists <= rows // 10:
         raise InputError(f"lists is {lists}, but with {rows:,} embeddings it must be between 1 and {rows // 10}")
-    return CodeSettings(codes, dimensions, code_bytes, lists, probes=max(min(16, lists), lists // 16), seed=seed)
+    probes = min(lists, max(lists // 8, _ceiling(lists * _FEWEST_READ, rows)))
+    return CodeSettings(codes, dimensions, code_bytes, lists, probes, seed)
 
 
 def rows_to_train_on(settings: CodeSettings) -> tuple[int, int]:

@@ -36,6 +36,7 @@ class CompressedGallery(Gallery):
         threads: of FAISS; None for its own choice. One query is searched by one thread.
 
     Attributes:
+        probes, candidates, threads: as given; they may be changed at any time.
         notes: why the exact vectors are not read, where they are not.
         refines: whether they are.
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,10 @@ class Gallery(ABC):
         """Names by number, empty where there are numbers alone."""
         return {int(number): name for number, name in self.description.get("camera_names", {}).items()}
 
+    @cached_property
+    def _cameras(self) -> list[int]:
+        return np.unique(self.labels.cameras).tolist()
+
     @abstractmethod
     def paths_of(self, row: int) -> list[str]:
         """The frame files of a tracklet, in temporal order; empty where they are not known."""
@@ -168,11 +173,10 @@ class Gallery(ABC):
             raise InputError(f"the gallery {self.source} is empty: there is nobody to find")
         if selection is None:
             return None
-        existing = np.unique(self.labels.cameras).tolist()
         for camera in selection.cameras or ():
-            if camera not in existing:
+            if camera not in self._cameras:
                 raise InputError(
-                    f"the gallery {self.source} has no camera {camera}, but {', '.join(map(str, existing))}"
+                    f"the gallery {self.source} has no camera {camera}, but {', '.join(map(str, self._cameras))}"
                 )
         allowed = selection.rows(self.labels)
         if allowed is not None and not allowed.any():

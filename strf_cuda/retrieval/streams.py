@@ -17,7 +17,7 @@ from strf_cuda.retrieval.numbering import in_one_numbering
 
 BLOCK_ROWS = 16_384
 _SAMPLE_ROWS = 8_192  # at a time; sums over a sample are rounded by it, codes do not depend on BLOCK_ROWS
-_ROWS_COMPARED = 256  # of a file, to tell whether it is still the same
+_ROWS_COMPARED = 64  # of a file, to tell whether it is still the same
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class JoinedRows:
 
 
 def digest(embeddings: Embeddings) -> str:
-    """SHA-256 of the description, persons, cameras and 256 vectors at even distances: files that were only copied or
+    """SHA-256 of the description, persons, cameras and 64 vectors at even distances: files that were only copied or
     moved have the same one, and files that were made anew from other weights or frames another."""
     rows = np.unique(np.linspace(0, max(0, len(embeddings) - 1), _ROWS_COMPARED).astype(np.int64))[: len(embeddings)]
     found = hashlib.sha256(f"{embeddings.fingerprint} {embeddings.vectors.shape}".encode())
