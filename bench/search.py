@@ -52,7 +52,7 @@ def measure(task: Task, on_step=lambda name: None) -> dict:
 
 
 def lines(figures: dict) -> list[list[str]]:
-    """The rows of the table in docs/search.md."""
+    """The rows of the table in docs/searching.md."""
     found = []
     for entry in figures["sizes"]:
         rows = f"{entry['rows']:,}"
@@ -73,7 +73,7 @@ def lines(figures: dict) -> list[list[str]]:
 
 
 def table(figures: dict) -> str:
-    """The table as docs/search.md has it."""
+    """The table as docs/searching.md has it."""
     header = [
         "tracklets", "search", "built in", "ms a query", "of 100 at once", "nearest first", "of the ten nearest",
         "right person", "on the disk", "memory",

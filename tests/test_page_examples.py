@@ -40,7 +40,10 @@ SHOWN = {
     ): "of a build on another machine; test_build.py has the summary",
     ("export.md", "p3dc, unit strf, from runs/demo-1/best.ckpt"): "of a trained model",
     ("video.md", "cam1.mp4: 360x640 (height x width), 25 frames a second"): "of videos that take long to draw",
-    ("search.md", "row 17: person 101, camera 2, 41 frames, bbox_test/0101/0101C2T0003F001.jpg"): "of a trained model",
+    (
+        "searching.md",
+        "row 17: person 101, camera 2, 41 frames, bbox_test/0101/0101C2T0003F001.jpg",
+    ): "of a model",
     ("data.md", "walkers in /home/me/.cache/strf_cuda/walkers-fa3454f6, read as walkers"): "compared in test_docs.py",
     (
         "export.md",
