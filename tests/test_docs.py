@@ -138,7 +138,7 @@ def test_the_times_of_opening_are_those_measured():
 
 
 def test_the_figures_of_search_are_those_measured():
-    page = PAGES["search.md"]
+    page = PAGES["searching.md"]
     assert search_table.updated(page, json.loads(search_table.RESULT.read_text())) == page, (
         "python tools/search_table.py puts them there"
     )

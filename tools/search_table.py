@@ -1,4 +1,4 @@
-"""Puts the figures of bench/results/search.json into docs/search.md, in place of those before.
+"""Puts the figures of bench/results/search.json into docs/searching.md, in place of those before.
 
 python -m bench.search && python tools/search_table.py
 """
@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 from bench.search import table  # noqa: E402
 
-PAGE = ROOT / "docs" / "search.md"
+PAGE = ROOT / "docs" / "searching.md"
 RESULT = ROOT / "bench" / "results" / "search.json"
 _OLD = re.compile(r"^\| tracklets \| .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 _ORIGIN = re.compile(r"^Measured on .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
