@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
 
 from bench.machine import write_result
 from strf_cuda.config import ProtocolConfig, TrainConfig
@@ -85,6 +84,8 @@ def _processor_seconds() -> float:
 
 def browsed(path: Path) -> dict[str, Any]:
     """Times in milliseconds and memory in MB of the page in a headless browser."""
+    from playwright.sync_api import sync_playwright  # not needed to read what was measured
+
     executable = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
@@ -112,7 +113,7 @@ def browsed(path: Path) -> dict[str, Any]:
     return found
 
 
-def _used(page: Page) -> dict[str, float]:
+def _used(page: Any) -> dict[str, float]:
     """The slowest of several uses, from the call to the layout."""
     return page.evaluate(
         """async (scrolls) => {

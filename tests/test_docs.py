@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from bench import index
+from bench import index, report
 from pages import PAGES, ROOT
 from strf_cuda import visualize
 from strf_cuda.ablation.reporting import signed
@@ -142,6 +142,10 @@ def test_the_figures_of_search_are_those_measured():
     assert search_table.updated(page, json.loads(search_table.RESULT.read_text())) == page, (
         "python tools/search_table.py puts them there"
     )
+
+
+def test_the_size_and_speed_of_the_report_are_those_measured():
+    assert report.table(json.loads((ROOT / "bench/results/report.json").read_text())) in PAGES["report.md"]
 
 
 @pytest.mark.slow

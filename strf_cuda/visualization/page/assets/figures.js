@@ -11,7 +11,7 @@ function drawFigures(choose) {
     counted(overall.queries, "query", "queries"),
     overall.queries - overall.matched ? `${whole(overall.queries - overall.matched)} of them without a match by another camera` : null,
     `ranked by ${CONTENT.distance}`,
-    `the ${CONTENT.queries[0][3].length} nearest of each below`,
+    `the ${QUERIES.reduce((most, query) => Math.max(most, query.answers.length), 0)} nearest of each below`,
   ].filter(Boolean).join(", ") + ".";
   find(".notes").append(...CONTENT.notes.map((note) => element("li", {}, note)));
   drawTiles(overall);
