@@ -18,9 +18,9 @@ IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHOWN = [  # file, theme, what is looked at, the part of the page's address
     ("report_figures_light.webp", "light", None, ""),
-    ("report_queries_light.webp", "light", "#queries", "sort=best"),
     ("report_queries_dark.webp", "dark", "#queries", "sort=best"),
-    ("report_detail_dark.webp", "dark", None, "query=67"),
+    ("report_detail_light.webp", "light", None, "query=3"),
+    ("report_detail_dark.webp", "dark", None, "query=3"),
 ]
 
 
