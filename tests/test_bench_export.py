@@ -40,8 +40,9 @@ def test_the_benchmark_writes_figures_and_prints_them(tmp_path, capsys):
     result = json.loads((tmp_path / "export.json").read_text())
     assert list(result["models"]) == ["STRF-P3DC", "P3DC"]
     printed = capsys.readouterr().out
+    shown = export.section(result)
     for formats in result["models"].values():
-        assert export.table(formats) in printed
+        assert export.table(formats) in printed and export.table(formats) in shown
         own, other = formats[EAGER], formats["pickled"]
         assert own["largest difference of an embedding"] == 0 and other["largest difference of an embedding"] <= 1e-5
         assert own["speed"]["8"]["ratio"]["median"] == 1 and other["speed"]["1"]["ms a clip"]["median"] > 0

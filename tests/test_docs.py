@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from bench import index, report
+from bench import export, index, report
 from pages import PAGES, ROOT
 from strf_cuda import visualize
 from strf_cuda.ablation.reporting import signed
@@ -146,6 +146,12 @@ def test_the_figures_of_search_are_those_measured():
 
 def test_the_size_and_speed_of_the_report_are_those_measured():
     assert report.table(json.loads((ROOT / "bench/results/report.json").read_text())) in PAGES["report.md"]
+
+
+def test_the_formats_of_exported_models_are_as_measured():
+    result = ROOT / "bench/results/export.json"
+    shown = export.section(json.loads(result.read_text())) if result.exists() else "not measured yet"
+    assert shown in PAGES["export.md"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from strf_cuda.errors import InputError
+from strf_cuda.exporting import checking
 from strf_cuda.exporting.checking import ALLOWED, compare
 from strf_cuda.exporting.embedder import embedder, example_clips
 from strf_cuda.trained import open_model
@@ -36,6 +37,16 @@ def test_another_type_or_shape_is_refused(trained):
         compare(trained, lambda clips: own(clips).double())
     with pytest.raises(InputError, match=r"gives torch.float32 \[1, 511\] where"):
         compare(trained, lambda clips: own(clips)[:, 1:])
+
+
+def test_a_model_that_float32_cannot_compute_is_refused_with_the_reason(trained, monkeypatch):
+    own = embedder(trained)
+    monkeypatch.setattr(checking, "_rounding", lambda *_: 0.05)
+    assert compare(trained, own).allowed == checking.AT_MOST
+    with pytest.raises(
+        InputError, match=r"1.0e-03 is allowed: it must not be used; in Python it is itself off by 5.0e-02"
+    ):
+        compare(trained, lambda clips: own(clips) + 0.1)
 
 
 def test_rounding_alone_is_let_pass_and_not_much_more(trained):
