@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from bench.machine import RESULTS, write_result
 from bench.options import parse, parser, positive
+from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
-from bench.timing import interleave, ratios, rounded, spread
+from bench.timing import interleave, ratios
 from strf_cuda.checkpoints import model_from_config
 from strf_cuda.config import DataConfig, ModelConfig, TrainConfig
 from strf_cuda.exporting import onnx, program
