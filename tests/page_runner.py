@@ -11,6 +11,7 @@ The parent computes nothing, so its children can be forked.
 
 import argparse
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -20,8 +21,15 @@ import socket
 import sys
 import traceback
 import types
-import warnings
 from pathlib import Path
+
+# What commands load when they are at work, some of it for seconds.
+LOADED = (
+    "faiss", "lightning.pytorch.loggers", "matplotlib.pyplot", "onnxruntime", "onnxscript", "safetensors.torch",
+    "torch.export", "torch.onnx", "torch.utils.tensorboard", "stand_in",
+    "strf_cuda.callbacks", "strf_cuda.data.loader", "strf_cuda.evaluation", "strf_cuda.extraction.extracting",
+    "strf_cuda.models", "strf_cuda.pictures", "strf_cuda.train",
+)  # fmt: skip
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -104,8 +112,7 @@ def run(argv: list[str], walkers: str) -> int:
             sys.executable = shutil.which("stand-in")
         sys.argv = [name, *words, *page_world.smaller(name, words)]
         sys.modules.pop(name, None)
-        with warnings.catch_warnings():
-            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
         return 0
     if argv[0] == "python" and argv[1].endswith(".py"):
         sys.argv = argv[1:]
@@ -130,17 +137,10 @@ def only_parse() -> None:
 
 
 if __name__ == "__main__":
-    import torch
-
-    import strf_cuda.callbacks
-    import strf_cuda.data.loader
-    import strf_cuda.evaluation
-    import strf_cuda.models
-    import strf_cuda.pictures
-    import strf_cuda.train
-
-    torch.set_num_threads(1)
-    strf_cuda.train.read_options([])  # jsonargparse loads more when it reads something
+    for module in LOADED:
+        importlib.import_module(module)
+    sys.modules["torch"].set_num_threads(1)
+    sys.modules["strf_cuda.train"].read_options([])  # jsonargparse loads more when it reads something
     gc.collect()
     gc.freeze()  # what is there already is not looked at again, and so not copied, in each child
     serve(*sys.argv[1:])

@@ -3,11 +3,13 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import trees
 import videos
 from strf_cuda.data.walkers import WalkersConfig, make_walkers
+from strf_cuda.embeddings import Embeddings, encode_paths, read_embeddings, write_embeddings
 from strf_cuda.models import create_model
 from strf_cuda.models.weights import _image_entries
 
@@ -36,6 +38,21 @@ def smaller(module: str, words: list[str]) -> list[str]:
     if module == "strf_cuda.synthesize":
         return [f"--{name}={value}" for name, value in WALKERS.items()]
     return []
+
+
+def write_galleries(folder: Path) -> None:
+    """Made-up embeddings, by the model of the queries, of as many tracklets as a compressed gallery needs."""
+    query = read_embeddings(folder / "query.safetensors")
+    random, rows = np.random.default_rng(0), 1000
+    vectors = random.standard_normal((rows, query.vectors.shape[1])).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    persons, cameras, seconds, ones = np.arange(rows) // 4 + 1, np.arange(rows) % 6 + 1, np.arange(rows), np.ones(rows)
+    paths, path_ends = encode_paths([[f"{row}.jpg"] for row in range(rows)])
+    made = Embeddings(
+        vectors, persons, cameras, ones, seconds, seconds + 1, ones, paths, path_ends, dict(query.description)
+    )
+    for name in ("city.safetensors", "cam2.safetensors"):
+        write_embeddings(folder / name, made)
 
 
 def write_world(folder: Path) -> Path:

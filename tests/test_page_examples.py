@@ -78,6 +78,7 @@ def world(tmp_path_factory):
         words = "--checkpoint best.ckpt --data mars --root MARS --lists query --out query.safetensors"
         done = shell(folder, f"python -m strf_cuda.extract {words}", str(programs))
         assert done.returncode == 0, done.stderr
+        page_world.write_galleries(folder)
         yield folder
     finally:
         os.killpg(server.pid, signal.SIGKILL)
