@@ -102,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "search.json", help="the plot goes beside it")
     parser.add_argument("--again", action="store_true", help="measure the sizes that are in the file anew")
     options = parser.parse_args(argv)
-    figures = {"queries": options.queries, "threads": options.threads, "sizes": []}
+    load = round(os.getloadavg()[0], 1)  # of other programs
+    figures = {"queries": options.queries, "threads": options.threads, "load_before": load, "sizes": []}
     if options.out.is_file():
         before = json.loads(options.out.read_text())
         if all(before[name] == figures[name] for name in ("queries", "threads")):

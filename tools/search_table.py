@@ -26,7 +26,8 @@ def origin(result: dict[str, Any]) -> str:
     device, versions = result["device"], result["versions"]
     return (
         f"Measured on {device['cores']} cores of {device['cpu']}, {result['threads']} threads, {result['date']}, FAISS "
-        f"{versions['faiss-cpu']},\nNumPy {versions['numpy']}, {result['queries']} queries: `{result['command']}`."
+        f"{versions['faiss-cpu']},\nNumPy {versions['numpy']}, {result['queries']} queries, load average of other "
+        f"programs before it began {result['load_before']}:\n`{result['command']}`."
     )
 
 
