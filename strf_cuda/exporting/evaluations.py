@@ -28,7 +28,7 @@ def evaluations_of(trained: TrainedModel) -> list[dict[str, Any]]:
     run = _read(folder / "metrics.json")
     if run is not None and _is_of_last_epoch(run, trained):
         own = [each["figures"]["all"]["mAP"] for each in known]
-        known = [_summary(run, "metrics.json", _protocol(trained))] if own == [run["mAP"]] else known
+        known = [_summary(run, "metrics.json", _protocol(trained))] if own == [run.get("mAP")] else known
     evaluated = _read(folder / "evaluation" / "metrics.json")
     if evaluated is not None and evaluated.get("fingerprint") == trained.fingerprint:
         known.append(_summary(evaluated, "evaluation/metrics.json", evaluated["protocol"]))
