@@ -165,9 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse(made, argv)
     if options.device != "cpu":
         made.error("exported models are timed on the CPU")
-    keep_freed_memory(
-        torch.device("cpu")
-    )  # as the commands do that embed, or the model in Python looks slower than it is
+    # As the commands do that embed, or the model in Python looks slower than it is.
+    keep_freed_memory(torch.device("cpu"))
     rounds = 2 if options.quick else options.rounds
     models = {}
     with tqdm(total=rounds * len(options.batches) * len(UNITS), unit="round", disable=None, leave=False) as bar:

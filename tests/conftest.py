@@ -151,13 +151,13 @@ def options(tiny_walkers, tiny_run, folder):
 @pytest.fixture
 def fails(options, folder, capsys):
     """Runs a command that must end with status 2 and one sentence, which is returned."""
+    from reading import one_sentence
     from running import command
 
     def fails(*argv):
         assert command(*options, *argv) == 2
-        (sentence,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
+        lines = capsys.readouterr().err.splitlines(keepends=True)
+        return one_sentence("".join(line for line in lines if not line.startswith("warning: ")))
 
     return fails
 

@@ -1,4 +1,4 @@
-"""What a reader of a data set gives, and how it refuses: for the tests of all readers."""
+"""What a reader of a data set gives, and how readers and commands refuse: for the tests of all of them."""
 
 import pytest
 
@@ -14,6 +14,13 @@ def refused(read, *words):
     for word in words:
         assert word in message
     return message
+
+
+def one_sentence(printed):
+    """The one sentence that a command has printed on stderr where it refuses, without its "error: "."""
+    (line,) = printed.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 def contents(data):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import trees
+from reading import one_sentence
 from strf_cuda import evaluate, train
 from strf_cuda.cli import run
 from strf_cuda.config import EvaluateConfig
@@ -50,9 +51,7 @@ def fails(options, capsys):
 
     def fails(*argv):
         assert command(*options, *argv) == 2
-        (sentence,) = capsys.readouterr().err.splitlines()
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
+        return one_sentence(capsys.readouterr().err)
 
     return fails
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import strf_cuda
+from reading import one_sentence
 from strf_cuda import export, hub
 from strf_cuda.cli import run
 from strf_cuda.exporting import onnx, program
@@ -28,10 +29,7 @@ def command(checkpoint, capsys):
     def command(*words, status=0):
         assert run(lambda: export.main([f"--checkpoint={checkpoint}", *words])) == status
         printed = capsys.readouterr()
-        if status == 0:
-            return printed.out
-        assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
-        return printed.err.removeprefix("error: ").strip()
+        return printed.out if status == 0 else one_sentence(printed.err)
 
     return command
 

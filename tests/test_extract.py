@@ -14,6 +14,7 @@ import torch
 
 import videos
 from joint import carry_out
+from reading import one_sentence
 from strf_cuda import evaluate, extract
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
@@ -52,9 +53,7 @@ def fails(options, capsys):
 
     def fails(*argv):
         assert command(*options, *argv) == 2
-        (sentence,) = capsys.readouterr().err.splitlines()
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
+        return one_sentence(capsys.readouterr().err)
 
     return fails
 

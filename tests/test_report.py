@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from reading import one_sentence
 from report_pages import HISTORY, command, content_of, made_up, make_run
 from strf_cuda import evaluate
 from strf_cuda.cli import run
@@ -54,9 +55,7 @@ def fails(checkpoint, tmp_path, capsys):
 
     def fails(*argv):
         assert command(f"--checkpoint={checkpoint}", f"--out={tmp_path}/report.html", "--device=cpu", *argv) == 2
-        (sentence,) = capsys.readouterr().err.splitlines()
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
+        return one_sentence(capsys.readouterr().err)
 
     return fails
 

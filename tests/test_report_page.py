@@ -251,7 +251,14 @@ def test_an_address_brings_back_what_was_shown(visit, made_up):
 
 
 @pytest.mark.parametrize(
-    "fragment", ["#camera=c99&sort=sideways&result=constructor&theme=constructor", "#query=0", "#query=x&low=y", "#%"]
+    "fragment",
+    [
+        "#camera=c99&sort=sideways&result=constructor&theme=constructor",
+        "#query=0",
+        "#query=x&low=y",
+        "#low=0x10&high=%205",
+        "#%",
+    ],
 )
 def test_an_address_with_mistakes_shows_what_it_can(visit, rankings, fragment):
     page = visit(fragment)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from galleries import make_embeddings
+from reading import one_sentence
 from strf_cuda import extract, search
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
@@ -61,9 +62,7 @@ def fails(path, capsys):
 
     def fails(*argv, gallery=path):
         assert command(gallery, *argv) == 2
-        (sentence,) = capsys.readouterr().err.splitlines()
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
+        return one_sentence(capsys.readouterr().err)
 
     return fails
 

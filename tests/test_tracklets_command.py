@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import videos
+from reading import one_sentence
 from strf_cuda import tracklets
 from strf_cuda.cli import run
 from videos import RED, Mover
@@ -39,8 +40,7 @@ def refused(said):
     """Runs the command, which must end with one sentence; gives that."""
 
     def refused(*words):
-        (sentence,) = said(*words, status=2).splitlines()
-        return sentence.removeprefix("error: ")
+        return one_sentence(said(*words, status=2))
 
     return refused
 

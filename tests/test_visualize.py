@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import trees
+from reading import one_sentence
 from strf_cuda import evaluate, visualize
 from strf_cuda.cli import run
 from strf_cuda.data import MARS
@@ -34,8 +35,7 @@ def refused(capsys):
     def refused(*argv):
         capsys.readouterr()
         assert command(*argv) == 2
-        (sentence,) = capsys.readouterr().err.splitlines()
-        return sentence.removeprefix("error: ")
+        return one_sentence(capsys.readouterr().err)
 
     return refused
 

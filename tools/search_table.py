@@ -17,7 +17,7 @@ from bench.search import table  # noqa: E402
 
 PAGE = ROOT / "docs" / "searching.md"
 RESULT = ROOT / "bench" / "results" / "search.json"
-_OLD = re.compile(r"^\| tracklets \| .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
+_OLD = re.compile(r"^\| tracklets +\| .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 _ORIGIN = re.compile(r"^Measured on .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 
 

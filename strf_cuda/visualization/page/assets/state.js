@@ -10,6 +10,7 @@ const state = { ...DEFAULTS };
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const name of Object.keys(DEFAULTS)) state[name] = given.get(name) ?? DEFAULTS[name];
+  for (const name of ["low", "high"]) if (limit(state[name]) === null) state[name] = DEFAULTS[name];
 }
 
 /** Puts the state into the address; `entry` makes an entry in the browser's history, so that Back leads here again. */
@@ -35,9 +36,9 @@ const ORDERS = {
   near: (query) => query.answers[0]?.distance ?? null,
 };
 
-/** A limit in percent, or null for what is no number. */
+/** A limit in percent, or null for what a number field would not take. */
 function limit(text) {
-  return text.trim() === "" || Number.isNaN(Number(text)) ? null : Number(text);
+  return /^-?(\d+(\.\d+)?|\.\d+)(e[-+]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : null;
 }
 
 /** The queries that a state asks for, in its order. */
