@@ -16,7 +16,7 @@ from strf_cuda.cli import load_config, run, to_dict
 from strf_cuda.config import EvaluateConfig
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, joined, launched, start
-from strf_cuda.settings import check_evaluation, evaluation_settings, other_split_notes
+from strf_cuda.settings import check_at_least, check_evaluation, evaluation_settings, other_split_notes
 
 PROG = "python -m strf_cuda.evaluate"
 TOP = 10
@@ -139,9 +139,7 @@ def _check(config: EvaluateConfig) -> None:
     check_evaluation(config)
     if config.out is None and config.checkpoint.startswith(hub.PREFIX):
         raise InputError(f"{config.checkpoint} is not on this machine: say with --out where the figures go")
-    for name, least in {"devices": 1, "queries": 0}.items():
-        if getattr(config, name) < least:
-            raise InputError(f"{name} is {getattr(config, name)}, but it must be {least} or more")
+    check_at_least(config, devices=1, queries=0)
 
 
 if __name__ == "__main__":

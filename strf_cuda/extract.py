@@ -11,7 +11,7 @@ from strf_cuda.cli import load_config, run
 from strf_cuda.config import DataName, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.processes import Team, check_devices, joined, launched, start
-from strf_cuda.settings import data_settings, given
+from strf_cuda.settings import check_at_least, data_settings, given
 
 if TYPE_CHECKING:
     from strf_cuda.extraction.sources import Source
@@ -91,10 +91,7 @@ def read_options(words: Sequence[str]) -> ExtractConfig:
         InputError: options that no extraction can use, or that do not go together.
     """
     config = load_config(ExtractConfig, words, prog=PROG)
-    for name, least in {"devices": 1, "batch": 1, "frames": 1, "stride": 1, "workers": 0}.items():
-        value = getattr(config, name)
-        if isinstance(value, int) and value < least:
-            raise InputError(f"{name} is {value}, but it must be {least} or more")
+    check_at_least(config, devices=1, batch=1, frames=1, stride=1, workers=0)
     if not config.out.endswith(".safetensors"):
         raise InputError(f"out is {config.out}, but an embeddings file has the ending .safetensors")
     if (config.video is None) != (config.tracks is None):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.errors import InputError
+from strf_cuda.settings import check_at_least
 
 if TYPE_CHECKING:
     from strf_cuda.retrieval.index_folder import IndexFolder
@@ -107,10 +108,7 @@ def read_options(words: Sequence[str]) -> IndexConfig:
         raise InputError(
             f"both embeddings files and a folder for the gallery are needed: {PROG} EMBEDDINGS --out INDEX"
         )
-    for name, least in {"dimensions": 1, "bytes": 1, "lists": 1, "queries": 0, "threads": 1, "seed": 0}.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise InputError(f"{name} is {value}, but it must be {least} or more")
+    check_at_least(config, dimensions=1, bytes=1, lists=1, queries=0, threads=1, seed=0)
     return config
 
 

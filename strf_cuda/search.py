@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.errors import InputError
+from strf_cuda.settings import check_at_least, given
 
 if TYPE_CHECKING:
     from strf_cuda.retrieval import Gallery, Selection
@@ -118,10 +119,7 @@ def read_options(words: Sequence[str]) -> SearchConfig:
     """
     words = ["--top" if word == "-k" else word for word in words]
     config = load_config(SearchConfig, words, prog=PROG, positional=["gallery", "query"])
-    for name, least in {"top": 1, "batch": 1, "workers": 0}.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise InputError(f"{name} is {value}, but it must be {least} or more")
+    check_at_least(config, top=1, batch=1, workers=0)
     if config.query is None and config.rows is None:
         raise InputError("there is nobody to search for: give --query, or --rows of the gallery itself")
     _numbers("rows", config.rows)
@@ -191,7 +189,6 @@ def _embedded(config: SearchConfig, path: Path, gallery: "Gallery") -> "Queries"
     from strf_cuda.faults import evaluation_needs, faults_told
     from strf_cuda.quiet import show_warnings_in_one_line
     from strf_cuda.retrieval.queries import embedded_queries
-    from strf_cuda.settings import given
     from strf_cuda.trained import open_model
 
     show_warnings_in_one_line()

@@ -16,13 +16,17 @@ def data_settings(
     return dataclasses.replace(trained, **given(name=name, root=root, split=split, workers=workers))
 
 
+def check_at_least(options: Any, **least: float) -> None:
+    """Raises an `InputError` for an option that is less than its least value; what is no number is passed over."""
+    for name, smallest in least.items():
+        value = getattr(options, name)
+        if isinstance(value, int | float) and value < smallest:
+            raise InputError(f"{name} is {value}, but it must be {smallest} or more")
+
+
 def check_evaluation(options: EvaluationOptions) -> None:
     """Raises an `InputError` for a number that no evaluation can use."""
-    at_least = {"batch": 1, "frames": 1, "stride": 1, "rerank_k1": 1, "rerank_k2": 1, "workers": 0}
-    for name, least in at_least.items():
-        value = getattr(options, name)
-        if isinstance(value, int) and value < least:
-            raise InputError(f"{name} is {value}, but it must be {least} or more")
+    check_at_least(options, batch=1, frames=1, stride=1, rerank_k1=1, rerank_k2=1, workers=0)
     if options.rerank_lambda is not None and not 0 <= options.rerank_lambda <= 1:
         raise InputError(f"rerank_lambda is {options.rerank_lambda}, but it must be between 0 and 1")
 

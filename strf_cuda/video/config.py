@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 
 from strf_cuda.errors import InputError
+from strf_cuda.settings import check_at_least
 
 _NOT_OF_THE_CROPS = ("video", "tracks", "out", "camera", "prefix", "replace")
 
@@ -89,22 +90,19 @@ def check_cut(config: CutConfig) -> None:
     missing = [name for name in ("video", "tracks", "out") if getattr(config, name) is None]
     if missing:
         raise InputError(f"{' and '.join(missing)} not given: python -m strf_cuda.tracklets VIDEO TRACKS --out DIR")
-    least = {
-        "first_frame": 0,
-        "gap": 0,
-        "min_length": 1,
-        "min_width": 1,
-        "min_height": 1,
-        "margin": 0,
-        "every": 1,
-        "height": 1,
-        "width": 1,
-        "quality": 1,
-    }
-    for name, smallest in least.items():
-        value = getattr(config, name)
-        if value is not None and value < smallest:
-            raise InputError(f"{name} is {value}, but it must be {smallest} or more")
+    check_at_least(
+        config,
+        first_frame=0,
+        gap=0,
+        min_length=1,
+        min_width=1,
+        min_height=1,
+        margin=0,
+        every=1,
+        height=1,
+        width=1,
+        quality=1,
+    )
     if config.quality > 100:
         raise InputError(f"quality is {config.quality}, but it must be at most 100")
     if not 0 <= config.visible <= 1:
