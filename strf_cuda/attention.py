@@ -37,7 +37,8 @@ def attention_maps(model: VideoResNet, clips: Tensor, stage: int = 3) -> Tensor:
     found = []
     hook = getattr(model, f"layer{stage}").register_forward_hook(lambda _, __, out: found.append(energy(out)))
     try:
-        model(clips)
+        with torch.compiler.set_stance("force_eager"):  # compiled code does not look at hooks that came later
+            model(clips)
     finally:
         hook.remove()
     (maps,) = found

@@ -108,7 +108,8 @@ def unit_masks(model: nn.Module, clips: Tensor, unit: str | None = None) -> Unit
     seen = []
     hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        model(clips)
+        with torch.compiler.set_stance("force_eager"):  # compiled code does not look at hooks that came later
+            model(clips)
     finally:
         hook.remove()
     (x,) = seen

@@ -36,6 +36,14 @@ def test_looking_leaves_the_model_as_it_was(model, clips):
     assert torch.equal(model(clips), before)
 
 
+def test_the_maps_of_a_compiled_model_are_those_of_the_model(model, clips):
+    expected = attention_maps(model, clips, 2)
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        compiled(clips)
+    assert torch.equal(attention_maps(compiled, clips, 2), expected)
+
+
 def test_a_stage_that_is_none_is_refused(model, clips):
     with pytest.raises(InputError, match="stage is 5, but a ResNet has the stages 1, 2, 3 and 4"):
         attention_maps(model, clips, 5)

@@ -91,6 +91,15 @@ def test_looking_leaves_the_model_as_it_was(clips):
     assert torch.equal(model(clips), before)
 
 
+def test_the_masks_of_a_compiled_model_are_those_of_the_model(clips):
+    model = small_model()
+    expected = unit_masks(model, clips)
+    model.compile(backend="eager")
+    with torch.no_grad():
+        model(clips)
+    assert torch.equal(unit_masks(model, clips).total, expected.total)
+
+
 def test_the_strongest_and_weakest_position_are_those_of_the_unit_s_input(clips):
     model = small_model()
     x, _ = input_and_output(model, "layer2.0.temporal", clips)

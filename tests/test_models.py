@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import plain_resnet
 from strf_cuda import STRF, InputError
@@ -180,14 +181,41 @@ def test_units_can_stand_in_a_model_that_is_not_ours():
     keys, before = set(model.state_dict()), model(x)
     unit = STRF(128)
     insert_units(model, {"layer2.1.conv1": unit, "layer3.0.conv1": STRF(128)})
-    seen = []
-    unit.register_forward_hook(lambda m, inputs, output: seen.append((inputs[0], output)))
-    model.layer2[1].conv1.register_forward_pre_hook(lambda m, inputs: seen.append(inputs))
+    seen = {}
+    conv = model.layer2[1].conv1
+    unit.register_forward_hook(lambda m, inputs, output: seen.update(given=inputs[0], mixed=output))
+    conv.register_forward_hook(lambda m, inputs, output: seen.update(taken=inputs[0], convolved=output))
     after = model(x)
-    assert torch.equal(seen[1][0], seen[0][1]) and not torch.equal(after, before)
+    assert torch.equal(seen["taken"], seen["given"]) and not torch.equal(seen["mixed"], seen["given"])
+    expected = nn.functional.conv3d(seen["mixed"], conv.weight, None, conv.stride, conv.padding)
+    assert torch.equal(seen["convolved"], expected) and not torch.equal(after, before)
     assert set(model.state_dict()) - keys == {"layer2.1.conv1.unit.weight", "layer3.0.conv1.unit.weight"}
     after.sum().backward()
     assert unit.weight.grad.abs().sum() > 0
+
+
+def test_a_convolution_with_a_unit_is_still_of_its_class():
+    model = insert_units(nn.Sequential(nn.Conv3d(16, 16, 3), nn.Conv3d(16, 16, 3)), {"0": STRF(16)})
+    one, other = model
+    assert isinstance(one, nn.Conv3d) and type(one).__name__ == type(other).__name__ == "Conv3d"
+    assert type(insert_units(nn.Conv3d(16, 16, 1), {"": STRF(16)})) is type(one) is not type(other)
+    copied = copy.deepcopy(one)
+    assert type(copied) is type(one) and copied.unit is not one.unit and copied.weight is not one.weight
+    assert repr(one).startswith("Conv3d(\n  16, 16, kernel_size=(3, 3, 3), stride=(1, 1, 1)\n  (unit): STRF(")
+
+
+def test_what_was_compiled_without_units_is_not_taken_for_a_model_with_them():
+    torch._dynamo.reset()
+    plain, x = small(unit=None, depth=(1, 1, 1, 1)), clips()
+    compiled = torch.compile(plain, backend="eager")
+    assert torch.equal(compiled(x), plain(x))
+    for unit in ("strf", "gram"):
+        model = small(unit=unit, depth=(1, 1, 1, 1))
+        assert torch.equal(torch.compile(model, backend="eager")(x), model(x)) and not torch.equal(model(x), plain(x))
+    with torch.no_grad():
+        without = compiled(x)
+        insert_units(plain, {"layer2.0.temporal": STRF(32)})
+        assert torch.equal(compiled(x), plain(x)) and not torch.equal(plain(x), without)
 
 
 def test_a_model_with_units_can_be_copied_pickled_and_compiled():
@@ -207,10 +235,12 @@ def test_a_model_with_units_can_be_copied_pickled_and_compiled():
         ({"layer2.0.bn2": STRF(32)}, "layer 'layer2.0.bn2' is a FrameBatchNorm2d, but a unit stands in front"),
         ({"layer2.0.conv2": STRF(64)}, "takes 32 channels, but the unit for it has 64"),
         ({"layer2.0.temporal": STRF(32)}, "'layer2.0.temporal' already has a unit"),
+        ({"layer2.0.conv3": STRF(32)}, "forward of layer 'layer2.0.conv3' was replaced"),
     ],
 )
 def test_wrong_places_for_units_are_named_and_change_nothing(units, sentence):
     model = small()
+    model.layer2[0].conv3.forward = lambda x: x
     before = len(units_of(model))
     with pytest.raises(InputError, match=sentence):
         insert_units(model, {"layer4.0.conv2": STRF(128), **units})

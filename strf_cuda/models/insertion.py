@@ -1,5 +1,6 @@
 """Puts units in front of convolutions of any model, without changing the model's code or the names of its weights."""
 
+import functools
 from collections.abc import Mapping
 
 from torch import nn
@@ -13,7 +14,8 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
         insert_units(model, {"layer2.0.conv2": STRF(128), "layer3.0.conv2": STRF(256)})
 
     The unit becomes the convolution's submodule `unit`: it is trained, moved and saved with the model, and all other
-    names in the state dict stay as they were, so weights saved without units load with `strict=False`.
+    names in the state dict stay as they were, so weights saved without units load with `strict=False`. The convolution
+    becomes an instance of a subclass of its class; its forward hooks see what goes into the unit.
 
     Args:
         model: any model whose named layers see [B, C, T, H, W]; changed in place.
@@ -23,8 +25,8 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
         `model`.
 
     Raises:
-        InputError: a name that is not in the model, not a convolution, already has a unit, or whose input channels
-            are not the unit's. The model is then unchanged.
+        InputError: a name that is not in the model, not a convolution, already has a unit, has a `forward` of its own
+            instead of its class's, or whose input channels are not the unit's. The model is then unchanged.
     """
     layers = dict(model.named_modules())
     for name, unit in units.items():
@@ -35,15 +37,40 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
             raise InputError(f"layer {name!r} is a {type(conv).__name__}, but a unit stands in front of a convolution")
         if hasattr(conv, "unit"):
             raise InputError(f"layer {name!r} already has a unit in front of it")
+        if "forward" in vars(conv):
+            raise InputError(
+                f"the forward of layer {name!r} was replaced, by a library that wraps layers perhaps: insert units "
+                "before that"
+            )
         if getattr(unit, "channels", conv.in_channels) != conv.in_channels:
             raise InputError(
                 f"layer {name!r} takes {conv.in_channels} channels, but the unit for it has {unit.channels}"
             )
     for name, unit in units.items():
         layers[name].add_module("unit", unit)
-        layers[name].register_forward_pre_hook(_apply_unit)
+        layers[name].__class__ = _with_unit(type(layers[name]))
     return model
 
 
-def _apply_unit(conv: nn.Module, inputs: tuple) -> tuple:
-    return (conv.unit(inputs[0]), *inputs[1:])
+@functools.cache
+def _with_unit(kind: type[nn.Module]) -> type[nn.Module]:
+    """A subclass of a convolution's class whose instances send their input through their submodule `unit`.
+
+    A hook would do the same in plain Python. But torch.compile does not look at hooks when it asks whether code that it
+    made for another model fits, and after a model without units would leave them out of the one that has them.
+    """
+
+    class WithUnit(kind):
+        def forward(self, x, *args, **kwargs):
+            return super().forward(self.unit(x), *args, **kwargs)
+
+        def __reduce_ex__(self, protocol):  # copy and pickle find a class by its name, which this one shares
+            return _empty, (kind,), self.__dict__
+
+    WithUnit.__name__, WithUnit.__qualname__, WithUnit.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return WithUnit
+
+
+def _empty(kind: type[nn.Module]) -> nn.Module:
+    made = _with_unit(kind)
+    return made.__new__(made)
