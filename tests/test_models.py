@@ -173,6 +173,19 @@ def test_training_returns_logits_and_features_and_evaluation_features():
     assert logits.shape == (2, 7) and features.shape == (2, 512)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_backward_pass_copies_no_gradient_of_a_view_that_was_changed(kind):
+    todo, seen = [small(kind).train()(clips())[0].grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [following for following, _ in node.next_functions]
+    names = [node.name() for node in seen]
+    assert sum(name.startswith("ReluBackward") for name in names) == 3 * sum(DEPTH) + 1
+    assert "CopySlices" not in names
+
+
 def test_units_can_stand_in_a_model_that_is_not_ours():
     monai_nets = pytest.importorskip("monai.networks.nets")
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ identity in p3da and zero in p3db and p3dc. Names of layers are torchvision's, s
 import torch
 from torch import Tensor, nn
 
-from strf_cuda.models.frames import FrameBatchNorm2d, FrameConv2d, TemporalConv
+from strf_cuda.models.frames import FrameBatchNorm2d, FrameConv2d, FrameReLU, TemporalConv
 
 KINDS = ("c2d", "i3d", "p3da", "p3db", "p3dc")
 
@@ -37,7 +37,7 @@ class Bottleneck(nn.Module):
         self.bn2 = FrameBatchNorm2d(planes)
         self.conv3 = FrameConv2d(planes, out_channels, 1, bias=False)
         self.bn3 = FrameBatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = FrameReLU()
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
@@ -67,7 +67,7 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn2(self._middle(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.appended(self.relu(out + shortcut))
+        return self.appended((out + shortcut).relu_())
 
     def _middle(self, x: Tensor) -> Tensor:
         spatial = self.conv2(x)

@@ -40,6 +40,17 @@ class FrameMaxPool2d(nn.MaxPool2d):
         return unfold(super().forward(fold(clips)), clips.shape[2])
 
 
+class FrameReLU(nn.ReLU):
+    """ReLU, in place where no gradient is wanted.
+
+    What the layers above return are views, and a view that was changed in place makes the backward pass copy whole
+    gradients (autograd's CopySlices): a tenth of a training step.
+    """
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return F.relu(clips, inplace=not torch.is_grad_enabled())
+
+
 class TemporalConv(nn.Conv3d):
     """A 3 x 1 x 1 convolution without bias, computed as a 3 x 1 one over the two axes (frames, positions).
 

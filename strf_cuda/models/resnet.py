@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from strf_cuda.errors import InputError, nearest
 from strf_cuda.models.blocks import KINDS, Bottleneck
-from strf_cuda.models.frames import FrameBatchNorm2d, FrameConv2d, FrameMaxPool2d, channels_last, fold
+from strf_cuda.models.frames import FrameBatchNorm2d, FrameConv2d, FrameMaxPool2d, FrameReLU, channels_last, fold
 from strf_cuda.models.insertion import insert_units
 from strf_cuda.modules import STRF, GramUnit, NonLocalBlock
 
@@ -28,7 +28,7 @@ class VideoResNet(nn.Module):
         super().__init__()
         self.conv1 = FrameConv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = FrameBatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = FrameReLU()
         self.maxpool = FrameMaxPool2d(3, 2, 1)
         channels = width
         for stage, (stage_kinds, stride) in enumerate(zip(kinds, (1, 2, 2, 1), strict=True), start=1):
