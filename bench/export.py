@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.machine import RESULTS, write_result
+from bench.made_up_models import give_every_layer_effect
 from bench.options import parse, parser, positive
 from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
@@ -36,13 +37,10 @@ from strf_cuda.exporting import onnx, program
 from strf_cuda.exporting.checking import compare
 from strf_cuda.exporting.embedder import embedder, example_clips
 from strf_cuda.markdown import aligned
-from strf_cuda.models.frames import TemporalConv
-from strf_cuda.modules import STRF
 from strf_cuda.pretrained import save_pretrained
 from strf_cuda.trained import TrainedModel, open_model
 
 PEOPLE = 625
-SOFTER = 0.3  # times the unit's initial weights: entropies of the masks are 0.85 to 0.98 of the highest possible
 UNITS = {"STRF-P3DC": "strf", "P3DC": "none"}
 EAGER = "safetensors"
 OPENINGS = 3
@@ -63,13 +61,9 @@ def made_up_model(unit: str, *, quick: bool = False) -> TrainedModel:
     size = {"height": 64, "width": 32} if quick else {}
     config = TrainConfig(model=ModelConfig(unit=unit, **small), data=DataConfig(**size))
     torch.manual_seed(0)
-    model = model_from_config(config.model, PEOPLE)
+    model = give_every_layer_effect(model_from_config(config.model, PEOPLE))
     for module in model.modules():
-        if isinstance(module, TemporalConv):  # zero at the start, which would leave the units without effect
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, STRF):
-            module.weight.data.mul_(SOFTER)  # one-hot masks of random features would magnify rounding without end
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None  # the mean of what is seen
     trained = TrainedModel(model.train(), config, unit)
     warm_up = embedder(trained)

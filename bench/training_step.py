@@ -31,7 +31,7 @@ from bench.timing import Stopwatch, interleave, ratios
 from strf_cuda import STRF
 from strf_cuda.devices import autocast_type, keep_freed_memory
 from strf_cuda.markdown import aligned
-from strf_cuda.models import create_model
+from strf_cuda.models import VideoResNet, create_model
 
 BASELINE = "P3DC"
 CLIPS_PER_PERSON = 4
@@ -67,19 +67,16 @@ class Trainee:
     """A model, its loss and its optimiser, as training has them.
 
     Args:
-        unit: as of `strf_cuda.models.create_model`.
-        backend: of the STRF units.
-        size: other keyword arguments of `create_model`.
+        model: maps clips to logits and features.
+        dtype: of autocast, or None.
+        fused: the optimiser's whole update in one kernel.
     """
 
-    def __init__(self, unit: str | None, backend: str, device: str, **size):
-        torch.manual_seed(0)
-        options = {"unit_options": {"backend": backend}} if unit == "strf" else {}
-        self.model = create_model("p3dc", PEOPLE, unit=unit, **options, **size).to(device).train()
+    def __init__(self, model: nn.Module, device: str, dtype: torch.dtype | None, *, fused: bool = False):
+        self.model = model.to(device).train()
         self.loss = training_loss()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4, weight_decay=5e-4)
-        self.device = device
-        self.dtype = autocast_type("auto", "gpu" if device == "cuda" else "cpu")
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4, weight_decay=5e-4, fused=fused or None)
+        self.device, self.dtype = device, dtype
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features."""
@@ -111,6 +108,18 @@ class Trainee:
         for hook in hooks:
             hook.remove()
         return {part: seconds.get(part, 0.0) for part in PARTS}
+
+
+def made_up_model(unit: str | None, backend: str = "auto", **size) -> VideoResNet:
+    """P3DC, the same at every call; `size` are other keyword arguments of `create_model`."""
+    torch.manual_seed(0)
+    options = {"unit_options": {"backend": backend}} if unit == "strf" else {}
+    return create_model("p3dc", PEOPLE, unit=unit, **options, **size)
+
+
+def arithmetic(device: str) -> torch.dtype | None:
+    """The type of autocast that training chooses."""
+    return autocast_type("auto", "gpu" if device == "cuda" else "cpu")
 
 
 def watch_units(model: nn.Module, watch: Stopwatch) -> list:
@@ -192,15 +201,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     rounds, height, width, size = options.rounds, 256, 128, {}
     if options.quick:
         rounds, height, width, size = 2, 64, 32, {"width": 16, "depth": (1, 1, 1, 1)}
-    models = {BASELINE: Trainee(None, "auto", device, **size)}
-    models |= {f"STRF-{BASELINE} {name}": Trainee("strf", name, device, **size) for name in usable_backends(device)}
+    dtype = arithmetic(device)
+    models = {BASELINE: Trainee(made_up_model(None, **size), device, dtype)}
+    for name in usable_backends(device):
+        models[f"STRF-{BASELINE} {name}"] = Trainee(made_up_model("strf", name, **size), device, dtype)
     clips, labels = made_up_batch(batch, height, width, device)
     with tqdm(total=rounds + max(2, rounds // 3), unit="round", disable=None, leave=False) as bar:
         figures = measure(models, clips, labels, rounds, bar.update)
     print(table(figures))
     out = options.out or (None if options.quick else RESULTS / "training_step.json")
     if out:
-        dtype = models[BASELINE].dtype or torch.float32
         write_result(
             "training_step",
             "milliseconds a training step, median and quartiles; ratio: time over the baseline's within a round",
@@ -208,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             {
                 "rounds": rounds,
                 "clips": list(clips.shape),
-                "dtype": str(dtype).removeprefix("torch."),
+                "dtype": str(dtype or torch.float32).removeprefix("torch."),
                 "loss": type(models[BASELINE].loss).__name__,
                 "models": figures,
             },

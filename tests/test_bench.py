@@ -21,7 +21,7 @@ from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, TEMPERATURE, Probl
 from bench.spreads import spread
 from bench.tables import with_quartiles
 from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios
-from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch
+from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch, made_up_model
 from strf_cuda.markdown import aligned
 
 TINY = Problem("N=12", 2, 32, 4, 3, 3)
@@ -331,7 +331,7 @@ def test_the_loss_without_its_dependencies_is_the_same():
 def test_a_step_in_parts_is_the_same_step():
     size = {"width": 16, "depth": (1, 1, 1, 1)}
     clips, labels = made_up_batch(8, 32, 16, "cpu")
-    whole, parts = (Trainee("strf", "auto", "cpu", **size) for _ in range(2))
+    whole, parts = (Trainee(made_up_model("strf", **size), "cpu", None) for _ in range(2))
     for _ in range(2):
         whole.step(clips, labels)
         seconds = parts.step_in_parts(clips, labels)
