@@ -1,6 +1,10 @@
-"""Trains P3DC with and without STRF on the built-in walkers, several seeds each, and tells what came out.
+"""Trains P3DC with and without STRF on walkers, several seeds each, and tells what came out.
 
-    python -m bench.walkers [--seeds 3] [--epochs 200] [--folder runs/walkers-bench] [--processes 2]
+    python -m bench.walkers [--seeds 3] [--epochs 200] [--folder runs/walkers-bench] [--processes 2] [--out FILE]
+    python -m bench.walkers --preset paper --root DIR [...]
+
+The first trains a small network on the built-in set. The second trains the paper's, at 256x128, for a GPU, on the
+walkers in DIR (python -m strf_cuda.synthesize --size full --out DIR).
 
 Writes bench/results/walkers.json and prints the table: mean and standard deviation over the seeds, by challenge, with
 the frames of every clip in order and shuffled. For the STRF runs it also holds the mean entropy of the trained masks'
@@ -16,6 +20,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,24 +37,29 @@ def run_command(module: str, *options: str, log: Path) -> None:
             raise SystemExit(f"{' '.join(command)} failed; see {log}")
 
 
-def train_and_evaluate(name: str, seed: int, epochs: int, folder: Path) -> dict:
+def training_options(name: str, seed: int, epochs: int, preset: str, root: Path | None) -> list[str]:
+    """The options of `strf_cuda.train` for one run; the learning rate falls after two and four fifths of it."""
+    options = [f"--preset={preset}", f"--model.unit={UNITS[name]}", f"--seed={seed}", f"--epochs={epochs}"]
+    options += [f"--optimizer.decay_every={max(1, epochs * 2 // 5)}", f"--evaluation.every={epochs}"]
+    if preset == "demo":
+        options.append("--model.depth=[2, 2, 2, 2]")
+    else:
+        options += ["--data.name=walkers", "--evaluation.stride=8"]  # neighbouring frames are 25 ms apart
+    return options if root is None else [*options, f"--data.root={root}"]
+
+
+def train_and_evaluate(name: str, seed: int, folder: Path, epochs: int, preset: str, root: Path | None) -> dict:
     """The metrics of one run, as trained and with shuffled frames."""
     out = folder / f"{name.lower()}-{seed}"
     out.mkdir(parents=True, exist_ok=True)
     log = folder / f"{out.name}.log"
     if not (out / "metrics.json").exists():
         started = ["--resume"] if (out / "config.yaml").exists() else []
-        run_command(
-            "train", f"--out={out}", f"--model.unit={UNITS[name]}", f"--seed={seed}", f"--epochs={epochs}",
-            f"--optimizer.decay_every={max(1, epochs * 2 // 5)}", f"--evaluation.every={epochs}",
-            "--model.depth=[2, 2, 2, 2]", *started, log=log,
-        )  # fmt: skip
+        run_command("train", f"--out={out}", *training_options(name, seed, epochs, preset, root), *started, log=log)
     shuffled = out / "shuffled"
     if not (shuffled / "metrics.json").exists():
-        run_command(
-            "evaluate", f"--checkpoint={out}/last.ckpt", f"--out={shuffled}", "--shuffle_frames", "--queries=0",
-            "--workers=0", log=log,
-        )  # fmt: skip
+        options = [f"--checkpoint={out}/last.ckpt", f"--out={shuffled}", "--shuffle_frames", "--queries=0"]
+        run_command("evaluate", *options, log=log)
     print(f"finished {out}", flush=True)
     return {
         **(mask_figures(out / "last.ckpt") if UNITS[name] == "strf" else {}),
@@ -118,18 +128,24 @@ def table(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=Path("runs/walkers-bench"))
     parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
+    parser.add_argument("--preset", choices=("demo", "paper"), default="demo")
+    parser.add_argument("--root", type=Path, help="another set of walkers than the built-in one")
+    parser.add_argument("--out", type=Path, help="the JSON file; bench/results/walkers.json unless given")
+    options = parser.parse_args(argv)
+    if options.preset == "paper" and options.root is None:
+        parser.error("preset paper is for walkers of 256x128: make a set with strf_cuda.synthesize and give --root DIR")
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.processes))
     options.folder.mkdir(parents=True, exist_ok=True)
     jobs = [(name, seed) for seed in range(options.seeds) for name in UNITS]
     with ThreadPoolExecutor(options.processes) as pool:
-        results = list(pool.map(lambda job: train_and_evaluate(*job, options.epochs, options.folder), jobs))
+        of_run = (options.folder, options.epochs, options.preset, options.root)
+        results = list(pool.map(lambda job: train_and_evaluate(*job, *of_run), jobs))
     runs = {name: [result for job, result in zip(jobs, results, strict=True) if job[0] == name] for name in UNITS}
     summary = {
         name: {order: summarize(of_model, order) for order in ("in order", "shuffled")}
@@ -137,9 +153,16 @@ def main() -> None:
     }
     write_result(
         "walkers",
-        "P3DC with and without STRF on the built-in walkers: [mean, standard deviation] over seeds, shares of 1",
+        "P3DC with and without STRF on walkers: [mean, standard deviation] over seeds, shares of 1",
         ("torch", "numpy"),
-        {"seeds": options.seeds, "epochs": options.epochs, "summary": summary, "runs": runs},
+        {
+            "seeds": options.seeds,
+            "epochs": options.epochs,
+            "preset": options.preset,
+            "summary": summary,
+            "runs": runs,
+        },
+        options.out,
     )
     print(table(summary))
 

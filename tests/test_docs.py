@@ -294,3 +294,28 @@ def test_the_readme_has_the_accuracy_of_its_file():
 def test_the_ratio_of_training_steps_is_that_of_its_file(page):
     models = json.loads((ROOT / "bench/results/training_step.json").read_text())["models"]
     assert f"{models['STRF-P3DC cpu']['ratio']['median']:.3f} times" in PAGES[page]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    together(
+        "benchmarks.md",
+        "| 8 clips of 4 frames of 256x128 | P3DC, ratio | STRF-P3DC, ratio | STRF-P3DC over P3DC | clips a second "
+        "| MB |",
+    ),
+)
+def test_the_ways_to_take_a_step_are_those_of_their_file(name, cells):
+    ways = json.loads((ROOT / "bench/results/training_ways.json").read_text())["ways"]
+    plain, strf = ways[name]["P3DC"], ways[name]["STRF-P3DC"]
+    ratios = [f"{network['ratio']['median']:.2f}" for network in (plain, strf)]
+    figures = [f"{strf['over_P3DC']['median']:.3f}", f"{strf['clips_per_s']:.2f}", f"{strf['peak_mb']:,.0f}"]
+    assert cells == ratios + figures
+
+
+def test_what_the_results_say_of_other_ways_is_in_their_file():
+    ways = json.loads((ROOT / "bench/results/training_ways.json").read_text())["ways"]
+    ratio = {name: f"{networks['STRF-P3DC']['ratio']['median']:.2f}" for name, networks in ways.items()}
+    assert f"literal code takes {ratio['plain, float32']} times as long as ours" in PAGES["results.md"]
+    assert f"memory {ratio['plain, float32, channels-last']} times" in PAGES["results.md"]
+    for page in ("results.md", "training.md"):
+        assert f"{ratio['bfloat16']} of the time" in PAGES[page]
