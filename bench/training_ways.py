@@ -1,6 +1,7 @@
 """Times a training step in every way that PyTorch can run it: arithmetic, memory order, torch.compile, CUDA graphs.
 
-    python -m bench.training_ways [--rounds 9] [--batch N] [--threads N] [--device cpu|cuda] [--out FILE] [--quick]
+    python -m bench.training_ways [--rounds 9] [--batch N] [--ways NAME ...] [--threads N] [--device cpu|cuda]
+                                  [--out FILE] [--quick]
 
 P3DC and STRF-P3DC as `bench.training_step` has them, on clips of 4 frames of 256x128; and the same networks as one
 would type them ("plain"): Conv3d and BatchNorm3d on contiguous clips, units by the literal code. All take their steps
@@ -29,6 +30,7 @@ from bench.tables import with_quartiles
 from bench.timing import interleave, peak_memory, ratios
 from bench.training_step import Trainee, made_up_batch, made_up_model
 from strf_cuda.devices import keep_freed_memory
+from strf_cuda.errors import nearest
 from strf_cuda.markdown import aligned
 from strf_cuda.models.blocks import Bottleneck
 
@@ -222,10 +224,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
     made.set_defaults(rounds=9)
     made.add_argument("--batch", type=positive, help="clips; 8 on the CPU, 32 on a GPU unless given")
+    made.add_argument("--ways", nargs="+", metavar="NAME", help="these beside the first, as the table names them")
     options = parse(made, argv)
+    contenders = ways(options.device)
+    for name in options.ways or ():
+        if name not in contenders:
+            made.error(f"there is no way {name!r}{nearest(name, contenders)}; there are: {'; '.join(contenders)}")
     keep_freed_memory(torch.device(options.device))  # as the training command does
     batch = options.batch or (32 if options.device == "cuda" else 8)
-    rounds, height, width, size, contenders = options.rounds, 256, 128, {}, ways(options.device)
+    rounds, height, width, size = options.rounds, 256, 128, {}
+    first = next(iter(contenders))
+    if options.ways:
+        contenders = {name: way for name, way in contenders.items() if name in (first, *options.ways)}
     if options.quick:
         rounds, height, width, size = 2, 64, 32, {"width": 16, "depth": (1, 1, 1, 1)}
         contenders = {name: way for name, way in contenders.items() if not way.compiled}

@@ -97,6 +97,16 @@ def test_the_benchmark_writes_figures_of_every_way_and_prints_them(tmp_path, cap
             assert own["ms"]["median"] > 0 and own["clips_per_s"] > 0 and own["peak_mb"] > 0, (name, network)
 
 
+def test_chosen_ways_are_timed_beside_the_first(monkeypatch, capsys):
+    chosen = []
+    monkeypatch.setattr(training_ways, "measure", lambda *given: chosen.extend(given[2]) or {})
+    training_ways.main(["--quick", "--device=cpu", "--ways", "plain, float32", "float32, fused Adam"])
+    assert chosen == ["float32", "float32, fused Adam", "plain, float32"]
+    with pytest.raises(SystemExit):
+        training_ways.main(["--quick", "--device=cpu", "--ways", "plain, float3"])
+    assert "no way 'plain, float3'; did you mean plain, float32" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_ways_compute_the_same(batch):
