@@ -107,13 +107,16 @@ def ways(device: str) -> dict[str, Way]:
             "plain, float32": Way(None, plain=True),
             "plain, float32, channels-last": Way(None, plain=True, channels_last=True),
             "plain, float32, torch.compile": Way(None, plain=True, compiled="default"),
+            "plain, bfloat16, channels-last": Way(HALF, plain=True, channels_last=True),
         }
     return {
         "bfloat16": Way(HALF),
         "bfloat16, channels-last weights": Way(HALF, channels_last=True),
         "bfloat16, fused Adam": Way(HALF, fused=True),
         "bfloat16, CUDA graphs": Way(HALF, graphed=True),
-        "bfloat16, channels-last weights, fused Adam, CUDA graphs": Way(HALF, False, True, None, True, True),
+        "bfloat16, channels-last weights, fused Adam, CUDA graphs": Way(
+            HALF, channels_last=True, graphed=True, fused=True
+        ),
         "bfloat16, torch.compile": Way(HALF, compiled="default"),
         "bfloat16, torch.compile, its CUDA graphs": Way(HALF, compiled="reduce-overhead"),
         "float32": Way(None),
