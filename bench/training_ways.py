@@ -133,14 +133,14 @@ def measure(
     contenders: Mapping[str, Way],
     rounds: int,
     size: Mapping,
-    on_round: Callable[[], object] = lambda: None,
+    on_part: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, dict]]:
     """Checks and times every way with every network.
 
     Args:
         contenders: ratios refer to the first, which must run.
         size: keyword arguments of the networks.
-        on_round: called after each round, for a progress bar.
+        on_part: called after each network that was prepared and after each round, for a progress bar.
 
     Returns:
         For each way and network milliseconds, ratio, clips a second, error of the logits and megabytes, or "not_run".
@@ -156,7 +156,8 @@ def measure(
                 if name == first:
                     raise
                 figures[name][network] = {"not_run": first_line(error)}
-    times = interleave(steps, rounds, clips.device.type, on_round)
+            on_part()
+    times = interleave(steps, rounds, clips.device.type, on_part)
     for (name, network), seconds in times.items():
         own = figures[name][network]
         own["ms"] = spread([1000 * value for value in seconds])
@@ -243,7 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         rounds, height, width, size = 2, 64, 32, {"width": 16, "depth": (1, 1, 1, 1)}
         contenders = {name: way for name, way in contenders.items() if not way.compiled}
     clips, labels = made_up_batch(batch, height, width, options.device)
-    with tqdm(total=rounds, unit="round", disable=None, leave=False) as bar:
+    parts = len(UNITS) * len(contenders) + rounds
+    with tqdm(total=parts, unit="part", disable=None, leave=False) as bar:
         figures = measure(clips, labels, contenders, rounds, size, bar.update)
     print(table(figures))
     out = options.out or (None if options.quick else RESULTS / "training_ways.json")
