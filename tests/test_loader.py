@@ -1,7 +1,11 @@
 """Loaders of training and evaluation clips: the same batches in any process, and faults told as one sentence."""
 
+import os
 import random
+import socket
+import sys
 import warnings
+from multiprocessing import resource_sharer
 
 import numpy as np
 import pytest
@@ -201,3 +205,24 @@ def test_empty_lists_and_empty_tracklets_are_refused(tracklets):
         EvaluationClips([], **SIZE)
     with pytest.raises(InputError, match=r"tracklet 1 \(person 9, camera 2\) has no frames"):
         training([tracklets[0], Tracklet([], 9, 2)])
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_worker_says_nothing_when_the_main_process_leaves_while_it_takes_a_batch(tracklets, quiet, monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: said.append(kind))
+    if quiet:
+        training_loader(
+            tracklets, people=2, clips=2, height=8, width=4, frames=2, stride=1, seed=0, epoch=0, workers=1
+        ).worker_init_fn(0)
+    read, write = os.pipe()
+    batch = resource_sharer.DupFd(read)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.connect(batch._id[0])
+    os.close(batch.detach())  # is answered after the one that has left
+    with pytest.raises(EOFError):
+        batch.detach()  # there no longer: a fault of another kind
+    resource_sharer.stop()
+    for descriptor in (read, write):
+        os.close(descriptor)
+    assert said[-1:] == [KeyError] and bool(said[:-1]) != quiet, said

@@ -5,9 +5,11 @@ global random state: an epoch read again, with any number of workers, gives the 
 from the workers as data and are raised, or warned about, in the main process, where a user sees them as one sentence.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -302,8 +304,26 @@ def evaluation_loader(
 
 
 def _loading(workers: int) -> dict[str, Any]:
-    # a generator of its own, or starting an epoch would draw from torch's global one
-    return {"num_workers": workers, "pin_memory": torch.cuda.is_available(), "generator": torch.Generator()}
+    return {
+        "num_workers": workers,
+        "pin_memory": torch.cuda.is_available(),
+        "generator": torch.Generator(),  # of its own, or starting an epoch would draw from torch's global one
+        "worker_init_fn": _say_nothing_of_a_closed_connection,
+    }
+
+
+def _say_nothing_of_a_closed_connection(_: int) -> None:
+    """For a worker: no traceback when the main process ends while it fetches a batch, on which it has its own sentence.
+
+    The thread of `multiprocessing.resource_sharer` that hands the batches over would print one, by `sys.excepthook`.
+    """
+    before = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, EOFError | ConnectionError):
+            before(kind, error, trace)
+
+    sys.excepthook = show
 
 
 def _collate(samples: list | InputError) -> Any:
