@@ -150,3 +150,14 @@ def test_without_nvcc_the_cpu_part_is_built_and_the_summary_says_what_serves_gpu
     assert manifest["nvcc"] is None and manifest["architectures"] == []
     assert f"CPU   built by {manifest['compiler']}\n  CUDA  not built: {manifest['cuda']}.\n" in done.stdout
     assert "Triton, where it is usable, and otherwise plain PyTorch serve GPUs" in done.stdout
+
+
+def test_architectures_that_nvcc_does_not_know_are_named(tree):
+    source, _ = tree
+    if json.loads((source / "build/native/native_build.json").read_text())["nvcc"] is None:
+        pytest.skip("there is no nvcc here")
+    done = setup(source, "build_native", "--inplace", CUDAARCHS="35;1000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "knows none of the architectures 35, 1000; install CUDA 12.8 or newer, or name others in CUDAARCHS" in (
+        done.stdout
+    )

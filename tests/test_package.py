@@ -9,10 +9,11 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+import zlib
 
 import pytest
 
-from building import ROOT, built
+from building import ONE_GPU, ROOT, built
 
 LARGEST_LIBRARY = 8 * 2**20  # bytes
 LARGEST_WHEEL = 6 * 2**20
@@ -89,9 +90,19 @@ def test_the_library_shows_its_c_functions_alone(library):
     assert [name for name in defined if not name.startswith("strf_")] == []
 
 
+def test_the_wheel_is_built_for_the_gpus_that_were_named(manifest):
+    if manifest["cuda"] != "built":
+        pytest.skip(f"the wheel holds no CUDA kernels: {manifest['cuda']}")
+    assert manifest["architectures"] == [ONE_GPU["CUDAARCHS"], f"{ONE_GPU['CUDAARCHS']}-ptx"]
+
+
 def test_library_and_wheel_are_small(wheel, library):
-    assert os.path.getsize(library) <= LARGEST_LIBRARY
-    assert os.path.getsize(wheel.filename) <= LARGEST_WHEEL
+    """With the library of the source tree in the wheel too, which is built for all GPUs."""
+    of_all = ROOT / "strf_cuda" / "libstrf_cuda.so"
+    assert of_all.stat().st_size <= LARGEST_LIBRARY
+    (compressed,) = [entry.compress_size for entry in wheel.infolist() if entry.filename.endswith(".so")]
+    compressed_of_all = len(zlib.compress(of_all.read_bytes()))
+    assert os.path.getsize(wheel.filename) - compressed + compressed_of_all <= LARGEST_WHEEL
 
 
 def test_the_unpacked_wheel_works(wheel, library, tmp_path):
