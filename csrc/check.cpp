@@ -19,5 +19,7 @@ extern "C" const char* strf_check(const strf_problem* problem) {
     for (const int32_t size : {pool.frames, pool.height, pool.width})
       if (size < 1 || size % 2 == 0) return fail("a pool window's size", size, "odd and positive");
   }
+  if (problem->similarity == STRF_COSINE && !(problem->temperature > 0))
+    return "the temperature of similarity cosine must be above 0";
   return nullptr;
 }

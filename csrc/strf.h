@@ -4,13 +4,15 @@
  *
  *     R_k = W_k x                    [reduced, frames, height, width]   equation (2)
  *     T_k = pool_k(R_k)              [E, N]                             equations (4) and (6)
- *     S_k = temperature T_k^T T_k    [N, N], symmetric                  equation (3)
+ *     U_k = T_k, or for STRF_COSINE every t = T_k[:, frame, position], of `reduced` elements, divided by
+ *           sqrt((|t|^2 + 1e-6) frames): U_k^T U_k is then the mean over frames of cosines
+ *     S_k = temperature U_k^T U_k    [N, N], symmetric                  equation (3)
  *     P_k = softmax over the rows    [N, N], columns sum to 1
  *     Y   = X (P_1 + ... + P_P)      [D, N]                             equations (1), (5) and (7)
  *
  * Saved for the backward pass, both [batch, paths, N] in float (double for STRF_FLOAT64):
  *
- *     maximum      the largest log2(e) S_k[i, j] of column j
+ *     maximum      the largest log2(e) S_k[i, j] of column j, or their bound, see strf_is_bounded
  *     normalizer   1 / (the sum over i of exp2(log2(e) S_k[i, j] - maximum[j]))
  */
 #ifndef STRF_H
@@ -31,6 +33,8 @@ typedef enum { STRF_CONTIGUOUS, STRF_CHANNELS_LAST } strf_layout;
 
 typedef enum { STRF_POOL_MAX, STRF_POOL_AVERAGE } strf_pool_kind;
 
+typedef enum { STRF_DOT, STRF_COSINE } strf_similarity;
+
 typedef struct {
   int32_t frames, height, width; /* odd; 1 is the identity; stride 1, padding takes no part */
   strf_pool_kind kind;
@@ -45,7 +49,14 @@ typedef struct {
   strf_type type;
   strf_layout layout;
   int32_t tf32; /* CUDA: whether products of STRF_FLOAT32 may round their operands to TF32; otherwise 0 */
+  strf_similarity similarity; /* STRF_COSINE takes a temperature above 0 */
 } strf_problem;
+
+/* Whether temperature * log2(e) serves as every column's maximum: no logit is larger, and where all positions are empty
+ * and all logits 0, the powers of two are still normal numbers. */
+static inline int strf_is_bounded(const strf_problem* problem) {
+  return problem->similarity == STRF_COSINE && problem->temperature <= 64.0;
+}
 
 /* NULL for a problem that can be computed, otherwise one sentence on what is wrong with it. */
 const char* strf_check(const strf_problem* problem);

@@ -26,9 +26,9 @@ Tensor allocate_workspace(const Tensor& x, const strf_problem& problem, const st
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, Sizes windows, Sizes kinds, double temperature,
-                                               bool) {
+                                               bool, bool cosine) {
   refuse_differentiation({&x, &weight});
-  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, false);
+  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, false, cosine);
   const ScalarType computed = wide_type(problem);
   const Tensor y = allocate_as_x(x, problem, computed);
   const Tensor maximum = allocate_statistics(x, problem), normalizer = allocate_statistics(x, problem);
@@ -44,9 +44,9 @@ std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, Sizes wi
 }
 
 std::tuple<Tensor, Tensor> cpu_backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer,
-                                        Sizes windows, Sizes kinds, double temperature, bool) {
+                                        Sizes windows, Sizes kinds, double temperature, bool, bool cosine) {
   refuse_differentiation({&grad, &x, &weight, &maximum, &normalizer});
-  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, false);
+  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, false, cosine);
   check_backward(problem, x, grad, maximum, normalizer);
   const ScalarType type = x.scalar_type(), computed = wide_type(problem);
   const Tensor grad_x = allocate_as_x(x, problem, computed);

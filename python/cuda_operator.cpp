@@ -33,9 +33,9 @@ Tensor allocate_workspace(const Tensor& x, const strf_problem& problem, bool bac
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> cuda_forward(Tensor x, Tensor weight, Sizes windows, Sizes kinds, double temperature,
-                                                bool tf32) {
+                                                bool tf32, bool cosine) {
   refuse_differentiation({&x, &weight});
-  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, tf32);
+  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, tf32, cosine);
   const int32_t device = x.get_device_index();
   const ScalarType type = x.scalar_type();
   const DeviceGuard guard(device);
@@ -52,9 +52,9 @@ std::tuple<Tensor, Tensor, Tensor> cuda_forward(Tensor x, Tensor weight, Sizes w
 }
 
 std::tuple<Tensor, Tensor> cuda_backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer,
-                                         Sizes windows, Sizes kinds, double temperature, bool tf32) {
+                                         Sizes windows, Sizes kinds, double temperature, bool tf32, bool cosine) {
   refuse_differentiation({&grad, &x, &weight, &maximum, &normalizer});
-  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, tf32);
+  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, tf32, cosine);
   check_backward(problem, x, grad, maximum, normalizer);
   const int32_t device = x.get_device_index();
   const ScalarType type = x.scalar_type(), wide = wide_type(problem);

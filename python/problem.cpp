@@ -127,7 +127,7 @@ void refuse_differentiation(std::initializer_list<const Tensor*> inputs) {
 }
 
 strf_problem problem_of(const Tensor& x, const Tensor& weight, const Sizes& windows, const Sizes& kinds,
-                        double temperature, bool tf32) {
+                        double temperature, bool tf32, bool cosine) {
   require(x.dim() == 5, "x has ", x.dim(), " dimensions, but it must have 5: [batch, channels, frames, height, width]");
   strf_problem problem{};
   problem.type = type_of(x);
@@ -159,6 +159,7 @@ strf_problem problem_of(const Tensor& x, const Tensor& weight, const Sizes& wind
   problem.temperature = temperature;
   problem.layout = is_channels_last(x) ? STRF_CHANNELS_LAST : STRF_CONTIGUOUS;
   problem.tf32 = tf32 && problem.type == STRF_FLOAT32;
+  problem.similarity = cosine ? STRF_COSINE : STRF_DOT;
   const char* wrong = strf_check(&problem);
   require(wrong == nullptr, wrong);
   return problem;

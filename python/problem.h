@@ -19,7 +19,7 @@ void refuse_differentiation(std::initializer_list<const Tensor*> inputs);
 
 // Checks the arguments of a forward call; the sizes are those of x as it is given. tf32 counts for float32 alone.
 strf_problem problem_of(const Tensor& x, const Tensor& weight, const Sizes& windows, const Sizes& kinds,
-                        double temperature, bool tf32);
+                        double temperature, bool tf32, bool cosine);
 
 // Checks what a backward call has beside them.
 void check_backward(const strf_problem& problem, const Tensor& x, const Tensor& grad, const Tensor& maximum,

@@ -43,10 +43,10 @@ void implement(const char* key, const char* name, Boxed kernel) {
 // The handles are kept until the process ends: the library is never unloaded (-z nodelete).
 [[maybe_unused]] const bool registered = [] {
   const bool defined = define({
-      "forward(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32) -> (Tensor, Tensor, "
-      "Tensor)",
+      "forward(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32, bool "
+      "cosine=False) -> (Tensor, Tensor, Tensor)",
       "backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer, int[] windows, int[] kinds, "
-      "float temperature, bool tf32) -> (Tensor, Tensor)",
+      "float temperature, bool tf32, bool cosine=False) -> (Tensor, Tensor)",
       "probe(Tensor values) -> Tensor",
       "build() -> str",
   });

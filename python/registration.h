@@ -24,18 +24,18 @@ void require(bool condition, const Parts&... parts) {
 }
 
 std::tuple<Tensor, Tensor, Tensor> cpu_forward(Tensor x, Tensor weight, std::vector<int64_t> windows,
-                                               std::vector<int64_t> kinds, double temperature, bool tf32);
+                                               std::vector<int64_t> kinds, double temperature, bool tf32, bool cosine);
 
 std::tuple<Tensor, Tensor> cpu_backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer,
                                         std::vector<int64_t> windows, std::vector<int64_t> kinds, double temperature,
-                                        bool tf32);
+                                        bool tf32, bool cosine);
 
 std::tuple<Tensor, Tensor, Tensor> cuda_forward(Tensor x, Tensor weight, std::vector<int64_t> windows,
-                                                std::vector<int64_t> kinds, double temperature, bool tf32);
+                                                std::vector<int64_t> kinds, double temperature, bool tf32, bool cosine);
 
 std::tuple<Tensor, Tensor> cuda_backward(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer,
                                          std::vector<int64_t> windows, std::vector<int64_t> kinds, double temperature,
-                                         bool tf32);
+                                         bool tf32, bool cosine);
 
 Tensor cuda_probe(Tensor values);
 

@@ -68,6 +68,7 @@ def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:
         "pool": (config.temporal_pool, config.spatial_pool),
         "integration": config.integration,
         "paths": config.paths,
+        "similarity": config.similarity,
         "temperature": config.temperature,
         "recompute": config.recompute,
     }

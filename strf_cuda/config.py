@@ -71,7 +71,8 @@ class ModelConfig:
         spatial_pool: pool of the spatial paths
         integration: how the temporal and spatial halves are combined
         paths: the factorization paths in use
-        temperature: kappa of the attention masks
+        similarity: cosine of positions (bounded, what works) or dot product (the paper's letters) in the attention masks
+        temperature: kappa of the attention masks; null for 16 with cosine and 4 with dot
         recompute: save memory by computing the units again in the backward pass
     """
 
@@ -88,7 +89,8 @@ class ModelConfig:
     spatial_pool: PoolName = "max"
     integration: Literal["temporal_spatial", "spatial_temporal", "parallel"] = "temporal_spatial"
     paths: tuple[PathName, ...] = ("temporal_dynamic", "temporal_static", "spatial_fine", "spatial_coarse")
-    temperature: float = 4.0
+    similarity: Literal["cosine", "dot"] = "cosine"
+    temperature: float | None = None
     recompute: bool = False
 
 

@@ -11,6 +11,7 @@ from strf_cuda.backends.reference import Pool, factorized_attention_reference
 from strf_cuda.errors import InputError, nearest
 
 POOL_KINDS = ("max", "avg")
+TEMPERATURES = {"dot": 4.0, "cosine": 16.0}  # of each similarity, unless given
 MAX_PATHS = 4
 
 
@@ -20,14 +21,19 @@ def factorized_attention(
     pools: Sequence[Pool],
     *,
     pool: str | Sequence[str] = "max",
-    temperature: float = 4.0,
+    similarity: str = "cosine",
+    temperature: float | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """Sums the factorized attention masks of 1 to 4 paths and multiplies x by them (paper, equations (1) to (7)).
 
         T_k = pool_k(weight_k x)                      [E, N] per sample, E = C/n * T, N = H * W
-        P_k = softmax(temperature * T_k^T T_k)        [N, N], over the contracted index: columns sum to 1
+        P_k = softmax(temperature * U_k^T U_k)        [N, N], over the contracted index: columns sum to 1
         Y   = X (P_1 + ... + P_P)                     [C * T, N]
+
+    U_k is T_k for similarity "dot", the letters of equation (3). For "cosine" each t, the C/n reduced channels of a
+    position in a frame, is divided by sqrt((|t|^2 + 1e-6) T): the product of two columns is then the mean over the
+    frames of the cosines between their positions, and logits lie within +-temperature whatever the size of x.
 
     Inside an autocast region x and weight are cast to the region's type. Products and soft-max of the masks are in
     float32 for half-precision input. Float32 input on CUDA is multiplied in TF32 where PyTorch's own products may be,
@@ -40,17 +46,20 @@ def factorized_attention(
         weight: [P, C/n, C], the channel reductions of the P paths, P from 1 to 4.
         pools: P triples (t, h, w) of odd window sizes, stride 1, same size; 1 is the identity.
         pool: "max" or "avg", for all paths or one per path.
-        temperature: kappa of equation (3).
+        similarity: "dot" or "cosine".
+        temperature: kappa of equation (3); None for 4 with "dot" and 16 with "cosine".
         backend: "auto", "cuda", "cpu", "triton" or "reference"; see `strf_cuda.backends()`.
 
     Returns:
         Y with x's shape and layout, and x's dtype (in an autocast region the region's).
 
     Raises:
-        InputError: shapes, types or devices that do not fit, an even or non-positive window, an unknown pool or
-            backend, or a backend that is not usable here or does not take x.
+        InputError: shapes, types or devices that do not fit, an even or non-positive window, an unknown pool,
+            similarity or backend, a temperature that is not finite or, for "cosine", not positive, or a backend that is
+            not usable here or does not take x.
     """
-    pools, pool_kinds = check_arguments(x, weight, pools, pool, temperature)
+    pools, pool_kinds = check_arguments(x, weight, pools, pool)
+    temperature = check_temperature(similarity, temperature)
     device_type = x.device.type
     autocast = device_type != "meta" and torch.is_autocast_enabled(device_type)
     if autocast and x.dtype != torch.float64:
@@ -60,22 +69,22 @@ def factorized_attention(
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
     operators = choice.operators(backend, x, weight)
     if operators is not None:
-        options = operator_options(x, pools, pool_kinds, temperature)
+        options = operator_options(x, pools, pool_kinds, temperature, similarity)
         return native.attention(operators, x, weight, *options)
     if not autocast:
-        return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
+        return factorized_attention_reference(x, weight, pools, pool_kinds, temperature, similarity)
     with torch.autocast(device_type, enabled=False):
-        return factorized_attention_reference(x, weight, pools, pool_kinds, float(temperature))
+        return factorized_attention_reference(x, weight, pools, pool_kinds, temperature, similarity)
 
 
 def operator_options(
-    x: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
-) -> tuple[list[int], list[int], float, bool]:
-    """windows, kinds, temperature and tf32, as the operators' schemas have them."""
+    x: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float, similarity: str
+) -> tuple[list[int], list[int], float, bool, bool]:
+    """windows, kinds, temperature, tf32 and cosine, as the operators' schemas have them."""
     windows = [size for window in pools for size in window]
     kinds = [native.KINDS[kind] for kind in pool_kinds]
     tf32 = x.device.type == "cuda" and x.dtype == torch.float32 and cuda.tf32_allowed()
-    return windows, kinds, float(temperature), tf32
+    return windows, kinds, temperature, tf32, similarity == "cosine"
 
 
 def check_pool(pool: Sequence[int]) -> Pool:
@@ -93,7 +102,24 @@ def check_pool_kind(kind: str) -> str:
     return kind
 
 
-def check_arguments(x, weight, pools, pool, temperature) -> tuple[list[Pool], list[str]]:
+def check_temperature(similarity: str, temperature: float | None) -> float:
+    """The temperature that is meant; an InputError for an unknown similarity or a temperature that it does not take."""
+    if similarity not in TEMPERATURES:
+        raise InputError(
+            f"similarity is {similarity!r}, but it must be dot or cosine{nearest(str(similarity), list(TEMPERATURES))}"
+        )
+    if temperature is None:
+        return TEMPERATURES[similarity]
+    if not abs(temperature) < math.inf:  # unlike isfinite, torch.compile traces it where temperature is dynamic
+        raise InputError(f"temperature is {temperature}, but it must be a finite number")
+    if similarity == "cosine" and not temperature > 0:
+        raise InputError(
+            f"temperature is {temperature}, but for similarity cosine it must be above 0: a larger one makes sharper masks"
+        )
+    return float(temperature)
+
+
+def check_arguments(x, weight, pools, pool) -> tuple[list[Pool], list[str]]:
     """Windows and pool kinds, one per path, of arguments of `factorized_attention`; an InputError if they are wrong."""
     if x.dim() != 5:
         raise InputError(f"x has shape {tuple(x.shape)}, but it must be [batch, channels, frames, height, width]")
@@ -118,6 +144,4 @@ def check_arguments(x, weight, pools, pool, temperature) -> tuple[list[Pool], li
     kinds = [pool] * len(pools) if isinstance(pool, str) else list(pool)
     if len(kinds) != len(pools):
         raise InputError(f"pool names {len(kinds)} kinds for {len(pools)} paths; give one name or one per path")
-    if not abs(temperature) < math.inf:  # unlike isfinite, torch.compile traces it where temperature is dynamic
-        raise InputError(f"temperature is {temperature}, but it must be a finite number")
     return [check_pool(window) for window in pools], [check_pool_kind(kind) for kind in kinds]

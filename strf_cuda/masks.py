@@ -123,6 +123,7 @@ def unit_masks(model: nn.Module, clips: Tensor, unit: str | None = None) -> Unit
             [module.pools[k] for k in paths],
             [module.pool_kinds[k] for k in paths],
             module.temperature,
+            module.similarity,
         )
         masks |= {module.paths[k]: mask.float().cpu() for k, mask in zip(paths, found, strict=True)}
         summed = sum(found[1:], start=found[0])

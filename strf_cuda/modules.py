@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from strf_cuda.backends.reference import multiply
 from strf_cuda.errors import InputError, nearest
-from strf_cuda.functional import check_pool, check_pool_kind, factorized_attention
+from strf_cuda.functional import check_pool, check_pool_kind, check_temperature, factorized_attention
 
 TEMPORAL_PATHS = ("temporal_dynamic", "temporal_static")
 SPATIAL_PATHS = ("spatial_fine", "spatial_coarse")
@@ -31,12 +31,14 @@ class STRF(nn.Module):
         pool: "max", "avg", or (temporal, spatial) to mix them (Figure 4(b)).
         integration: "temporal_spatial" or "spatial_temporal" (cascades, equation (8)), or "parallel".
         paths: any subset of `PATHS` (Table 4). A cascade half without paths is skipped.
-        temperature: kappa of equation (3).
+        similarity: "cosine" (the default, since it is what works: docs/results.md) or "dot", the paper's letters.
+        temperature: kappa of equation (3); None for 4 with "dot" and 16 with "cosine".
         recompute: keep only the input for the backward pass and compute the forward again there.
         backend: see `strf_cuda.factorized_attention`.
 
     Raises:
-        InputError: channels not divisible by the reduction, even windows, unknown names, no paths.
+        InputError: channels not divisible by the reduction, even windows, unknown names, no paths, a temperature that the
+            similarity does not take.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class STRF(nn.Module):
         pool: str | tuple[str, str] = "max",
         integration: str = "temporal_spatial",
         paths: Sequence[str] = PATHS,
-        temperature: float = 4.0,
+        similarity: str = "cosine",
+        temperature: float | None = None,
         recompute: bool = False,
         backend: str = "auto",
     ):
@@ -63,7 +66,8 @@ class STRF(nn.Module):
         self.channels, self.reduction = channels, reduction
         self.resolutions = tuple(resolutions)
         self.pool = (pool, pool) if isinstance(pool, str) else tuple(pool)
-        self.integration, self.temperature = integration, temperature
+        self.integration = integration
+        self.similarity, self.temperature = similarity, check_temperature(similarity, temperature)
         self.recompute, self.backend = recompute, backend
         self.paths = _ordered_paths(paths)
         self.pools = [_window(path, self.resolutions) for path in self.paths]
@@ -88,6 +92,7 @@ class STRF(nn.Module):
                 self.weight if len(half) == len(self.paths) else self.weight[half[0] : half[-1] + 1],
                 [self.pools[k] for k in half],
                 pool=[self.pool_kinds[k] for k in half],
+                similarity=self.similarity,
                 temperature=self.temperature,
                 backend=self.backend,
             )
@@ -105,7 +110,7 @@ class STRF(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.channels}, reduction={self.reduction}, resolutions={self.resolutions}, pool={self.pool}, "
-            f"integration={self.integration}, paths={self.paths}, temperature={self.temperature}"
+            f"integration={self.integration}, paths={self.paths}, similarity={self.similarity}, temperature={self.temperature}"
         )
 
 

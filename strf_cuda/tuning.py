@@ -8,7 +8,7 @@ from torch import Tensor
 from strf_cuda.backends import triton
 from strf_cuda.backends.reference import Pool
 from strf_cuda.errors import InputError
-from strf_cuda.functional import check_arguments, factorized_attention, operator_options
+from strf_cuda.functional import check_arguments, check_temperature, factorized_attention, operator_options
 
 
 def tune_triton(
@@ -17,7 +17,8 @@ def tune_triton(
     pools: Sequence[Pool],
     *,
     pool: str | Sequence[str] = "max",
-    temperature: float = 4.0,
+    similarity: str = "cosine",
+    temperature: float | None = None,
 ) -> dict[str, dict[str, int]]:
     """Looks for quicker block sizes of the "triton" backend than those of its table, for problems like this one.
 
@@ -39,7 +40,9 @@ def tune_triton(
     """
     x, weight = x.detach(), weight.detach()
     with torch.autocast("cuda", enabled=False):  # or types that differ would pass
-        y = factorized_attention(x, weight, pools, pool=pool, temperature=temperature, backend="triton")
+        y = factorized_attention(
+            x, weight, pools, pool=pool, similarity=similarity, temperature=temperature, backend="triton"
+        )
     if x.shape[0] == 0:
         raise InputError("x has a batch of 0, but blocks are measured by computing; give a batch like those to come")
     if triton.INTERPRETED:
@@ -48,7 +51,9 @@ def tune_triton(
         raise InputError("the output for x and weight is not finite, and results could not be compared; give others")
     from strf_cuda.backends.triton_kernels.tuning import median_time, tune  # imports triton
 
-    options = operator_options(x, *check_arguments(x, weight, pools, pool, temperature), temperature)
+    options = operator_options(
+        x, *check_arguments(x, weight, pools, pool), check_temperature(similarity, temperature), similarity
+    )
     with triton.current(x):
         passes = triton.launches(x, weight, *options)
         grad = torch.empty_like(passes.x).normal_(generator=torch.Generator(x.device).manual_seed(0))

@@ -16,4 +16,5 @@ class Problem(ctypes.Structure):
         ("type", ctypes.c_int32),
         ("layout", ctypes.c_int32),
         ("tf32", ctypes.c_int32),
+        ("similarity", ctypes.c_int32),
     ]

@@ -82,25 +82,28 @@ def _few(values: dict[str, dict]) -> Iterator[tuple[str, ...]]:
 def on_backend(name: str) -> Callable:
     """factorized_attention on that backend, with the signature of literal.py's."""
 
-    def function(x, weight, windows, kinds, temperature):
-        return factorized_attention(x, weight, windows, pool=kinds, temperature=temperature, backend=name)
+    def function(x, weight, windows, kinds, temperature, similarity="dot"):
+        return factorized_attention(
+            x, weight, windows, pool=kinds, similarity=similarity, temperature=temperature, backend=name
+        )
 
     return function
 
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
-    """What is computed: windows and pool kinds of the paths, the temperature, and which paths share one call."""
+    """What is computed: windows and pool kinds of the paths, temperature and similarity, which paths share one call."""
 
     windows: tuple[tuple[int, int, int], ...]
     kinds: tuple[str, ...]
     temperature: float = 4.0
     calls: tuple[tuple[int, int], ...] = ((0, 4),)  # first path and end of each call, made on the result before it
+    similarity: str = "dot"
 
     def __call__(self, function: Callable, x, weight):
         """`function` has the signature of literal.py's."""
         for paths, windows, kinds in self._steps():
-            x = function(x, weight[paths], windows, kinds, self.temperature)
+            x = function(x, weight[paths], windows, kinds, self.temperature, self.similarity)
         return x
 
     def on(self, backend: str) -> Callable:
@@ -112,7 +115,7 @@ class Operator:
         x, weight, grad = (array.astype(np.longdouble) for array in (x, weight, grad))
         steps = []
         for paths, windows, kinds in self._steps():
-            arguments = (x, weight[paths], windows, kinds, self.temperature)
+            arguments = (x, weight[paths], windows, kinds, self.temperature, self.similarity)
             steps.append((paths, arguments))
             x = oracle.factorized_attention(*arguments)
         grad_weight = np.zeros_like(weight)

@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 
 
-def factorized_attention(x, weight, pools, kinds, temperature):
+def factorized_attention(x, weight, pools, kinds, temperature, similarity="dot"):
     """Y [B, C, T, H, W] of x [B, C, T, H, W] and weight [P, C/n, C]; autograd gives the gradients."""
     mask = 0
     for path_weight, window, kind in zip(weight, pools, kinds, strict=True):
         reduced = (path_weight @ x.flatten(2)).unflatten(2, x.shape[2:])  # [B, C/n, T, H, W]
-        rows = pool(reduced, window, kind).flatten(3).flatten(1, 2)  # [B, E, N]
+        rows = pool(reduced, window, kind)
+        if similarity == "cosine":
+            rows = rows / ((rows.square().sum(1, keepdim=True) + 1e-6) * rows.shape[2]).sqrt()
+        rows = rows.flatten(3).flatten(1, 2)  # [B, E, N]
         mask = mask + torch.softmax(temperature * torch.einsum("bei,bej->bij", rows, rows), dim=1)
     return torch.einsum("bcti,bij->bctj", x.flatten(3), mask.to(x.dtype)).unflatten(3, x.shape[3:])
 

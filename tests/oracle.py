@@ -17,7 +17,14 @@ def pool(reduced: np.ndarray, window, kind: str) -> np.ndarray:
     return out
 
 
-def factorized_attention(x, weight, pools, kinds, temperature) -> np.ndarray:
+def lengths(pooled: np.ndarray, similarity: str) -> np.ndarray:
+    """What every position of T [C/n, T, H, W] is divided by, [T, H, W]."""
+    if similarity == "dot":
+        return np.ones_like(pooled[0])
+    return np.sqrt(((pooled**2).sum(0) + pooled.dtype.type("1e-6")) * pooled.shape[1])
+
+
+def factorized_attention(x, weight, pools, kinds, temperature, similarity="dot") -> np.ndarray:
     """Each path by itself, X times its mask, and the sum of the results (equations (1) to (7)); float64 arrays."""
     batch, channels, frames, height, width = x.shape
     out = np.zeros_like(x)
@@ -25,7 +32,8 @@ def factorized_attention(x, weight, pools, kinds, temperature) -> np.ndarray:
         rows = x[sample].reshape(channels * frames, height * width)
         for path_weight, window, kind in zip(weight, pools, kinds, strict=True):
             reduced = np.einsum("rc,cthw->rthw", path_weight, x[sample])
-            pooled = pool(reduced, window, kind).reshape(-1, height * width)
+            pooled = pool(reduced, window, kind)
+            pooled = (pooled / lengths(pooled, similarity)).reshape(-1, height * width)
             covariance = temperature * pooled.T @ pooled
             weights = np.exp(covariance - covariance.max(0, keepdims=True))
             out[sample] += (rows @ (weights / weights.sum(0, keepdims=True))).reshape(x.shape[1:])

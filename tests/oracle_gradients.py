@@ -5,7 +5,7 @@ import numpy as np
 import oracle
 
 
-def gradients(grad, x, weight, pools, kinds, temperature, *, magnitudes=False):
+def gradients(grad, x, weight, pools, kinds, temperature, similarity="dot", *, magnitudes=False):
     """Gradients of sum(grad * Y) for x [B, C, T, H, W] and weight [P, C/n, C].
 
     With `magnitudes` every term is counted with its absolute value: what a sum's rounding error is proportional to.
@@ -19,13 +19,20 @@ def gradients(grad, x, weight, pools, kinds, temperature, *, magnitudes=False):
         grad_mask = rows.T @ grad_rows  # [N, N], the same for all paths
         for path, (path_weight, window, kind) in enumerate(zip(weight, pools, kinds, strict=True)):
             reduced = np.einsum("rc,cthw->rthw", path_weight, values)
-            pooled = oracle.pool(reduced, window, kind).reshape(-1, positions)
+            pooled = oracle.pool(reduced, window, kind)
+            length = oracle.lengths(pooled, similarity)
+            unit = pooled / length
+            pooled = unit.reshape(-1, positions)
             covariance = temperature * pooled.T @ pooled
             mask = np.exp(covariance - covariance.max(0, keepdims=True))
             mask /= mask.sum(0, keepdims=True)
             grad_covariance = mask * (grad_mask + sign * (mask * grad_mask).sum(0))
             grad_pooled = size(temperature * pooled) @ (grad_covariance + grad_covariance.T)
-            grad_reduced = _pool_gradient(grad_pooled.reshape(reduced.shape), reduced, window, kind)
+            grad_pooled = grad_pooled.reshape(reduced.shape)
+            if similarity == "cosine":  # what lies along a position is taken away
+                along = (size(unit) * grad_pooled).sum(0) * reduced.shape[1]
+                grad_pooled = (grad_pooled + sign * size(unit) * along) / length
+            grad_reduced = _pool_gradient(grad_pooled, reduced, window, kind)
             grad_weight[path] += np.einsum("rthw,cthw->rc", grad_reduced, size(values))
             grad_x[sample] += (grad_rows @ mask.T).reshape(values.shape)
             grad_x[sample] += np.einsum("rc,rthw->cthw", size(path_weight), grad_reduced)

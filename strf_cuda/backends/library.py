@@ -19,12 +19,13 @@ BUILD_FACTS = FILE.with_name("native_build.json")  # written by setup.py, also w
 BUILD_AGAIN = "build it again with pip install . or make setup"
 
 # As the library registers them. windows: (t, h, w) of every path; kinds: 0 max, 1 average; tf32: whether products of
-# float32 tensors on CUDA may round their operands to TF32.
+# float32 tensors on CUDA may round their operands to TF32; cosine: the similarity, which programs that were exported by
+# earlier versions do not name.
 SCHEMAS = {
-    "forward": "(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32) -> "
-    "(Tensor, Tensor, Tensor)",
+    "forward": "(Tensor x, Tensor weight, int[] windows, int[] kinds, float temperature, bool tf32, "
+    "bool cosine=False) -> (Tensor, Tensor, Tensor)",
     "backward": "(Tensor grad, Tensor x, Tensor weight, Tensor maximum, Tensor normalizer, int[] windows, int[] kinds, "
-    "float temperature, bool tf32) -> (Tensor, Tensor)",
+    "float temperature, bool tf32, bool cosine=False) -> (Tensor, Tensor)",
     "probe": "(Tensor values) -> Tensor",
     "build": "() -> str",
 }

@@ -42,9 +42,10 @@ def attention(
     kinds: Sequence[int],
     temperature: float,
     tf32: bool,
+    cosine: bool,
 ) -> Tensor:
     """Y of `strf_cuda.factorized_attention` for checked input; the options are those of the schemas."""
-    options = (windows, kinds, temperature, tf32)
+    options = (windows, kinds, temperature, tf32, cosine)
     if torch.compiler.is_compiling():
         return operators.forward(x, weight, *options)[0]
     if torch._C._are_functorch_transforms_active():
@@ -89,7 +90,7 @@ def output_layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last_3d if is_channels_last(x) else torch.contiguous_format
 
 
-def _fake_forward(x, weight, windows, kinds, temperature, tf32):
+def _fake_forward(x, weight, windows, kinds, temperature, tf32, cosine=False):
     statistics = x.new_empty(
         (x.shape[0], weight.shape[0], x.shape[3] * x.shape[4]),
         dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
@@ -97,7 +98,7 @@ def _fake_forward(x, weight, windows, kinds, temperature, tf32):
     return torch.empty_like(x, memory_format=output_layout(x)), statistics, torch.empty_like(statistics)
 
 
-def _fake_backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32):
+def _fake_backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32, cosine=False):
     return (
         torch.empty_like(x, memory_format=output_layout(x)),
         torch.empty_like(weight, memory_format=torch.contiguous_format),

@@ -3,6 +3,9 @@
 Symbols of the paper's section 3.2: R = H(f), the channel reduction; T = G(R), the pooled reduction; S = C_dk of
 equation (3); P = M_dk, the factorized attention mask; Y of equations (1), (5) and (7). The paths share X, so their
 masks are added before the one multiplication by X. Every other backend is compared with this file in float64.
+
+Similarity "dot" is the paper's equation (3) to the letter. "cosine" divides T by its length in every frame first, as
+the codes do from which the paper takes its temperature (docs/paper.md).
 """
 
 from collections.abc import Sequence
@@ -13,17 +16,29 @@ from torch import Tensor
 
 Pool = tuple[int, int, int]
 
+EPSILON = 1e-6  # of the squared length of a position, so that the gradient of an empty one is finite
+
 
 def factorized_attention_reference(
-    x: Tensor, weight: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
+    x: Tensor,
+    weight: Tensor,
+    pools: Sequence[Pool],
+    pool_kinds: Sequence[str],
+    temperature: float,
+    similarity: str,
 ) -> Tensor:
     """Y = X (P_1 + ... + P_P) for x [B, C, T, H, W] and weight [P, C/n, C]; Y has x's shape, dtype and layout."""
-    masks = factorized_masks(x, weight, pools, pool_kinds, temperature)
+    masks = factorized_masks(x, weight, pools, pool_kinds, temperature, similarity)
     return multiply(x, sum(masks[1:], start=masks[0]).to(x.dtype))
 
 
 def factorized_masks(
-    x: Tensor, weight: Tensor, pools: Sequence[Pool], pool_kinds: Sequence[str], temperature: float
+    x: Tensor,
+    weight: Tensor,
+    pools: Sequence[Pool],
+    pool_kinds: Sequence[str],
+    temperature: float,
+    similarity: str,
 ) -> list[Tensor]:
     """The masks P_k [B, N, N], one per path; column j holds the weights that make output position j and sums to 1."""
     # The soft-max is done in float32 for the half types, since the logits of un-normalised products are large.
@@ -32,7 +47,10 @@ def factorized_masks(
     for path_weight, pool, kind in zip(weight, pools, pool_kinds, strict=True):
         reduced = reduce_channels(x, path_weight)  # R [B, C/n, T, H, W]
         pooled = pool_positions(reduced, pool, kind)  # T [B, C/n, T, H, W]
-        rows = pooled.flatten(3).flatten(1, 2).to(accumulate)  # [B, E, N], E = C/n * T
+        wide = pooled.to(accumulate)
+        if similarity == "cosine":
+            wide = normalise_positions(wide)  # U [B, C/n, T, H, W]
+        rows = wide.flatten(3).flatten(1, 2)  # [B, E, N], E = C/n * T
         covariance = (temperature * rows).mT @ rows  # S [B, N, N], equation (3)
         masks.append(torch.softmax(covariance, dim=-2))
     return masks
@@ -56,6 +74,15 @@ def pool_positions(reduced: Tensor, pool: Pool, kind: str) -> Tensor:
         reduced = reduced.float()
     total = F.avg_pool3d(F.pad(reduced, [p for p in reversed(padding) for _ in "lr"]), pool, 1, divisor_override=1)
     return total / _real_elements(reduced, pool)
+
+
+def normalise_positions(pooled: Tensor) -> Tensor:
+    """U = t / sqrt((|t|^2 + 1e-6) T) for the reduced channels t of every frame and position of T [B, C/n, T, H, W].
+
+    The product of two columns is then the mean over the frames of the cosines between their positions.
+    """
+    length = pooled.square().sum(1, keepdim=True) + EPSILON
+    return pooled * (length * pooled.shape[2]).rsqrt()
 
 
 def _real_elements(reduced: Tensor, pool: Pool) -> Tensor:
