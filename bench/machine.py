@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from strf_cuda.files import replacing
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "bench" / "results"
 
@@ -29,9 +31,8 @@ def write_result(name: str, what: str, packages: tuple[str, ...], figures: dict,
         "versions": {"python": platform.python_version()} | {package: version_of(package) for package in packages},
         **figures,
     }
-    out = out or RESULTS / f"{name}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    with replacing(out or RESULTS / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def version_of(package: str) -> str:

@@ -156,6 +156,15 @@ def plot_search(figures: dict, out: Path) -> None:
     save(figure, out)
 
 
+def new_figure(panels: int, title: str):
+    """A figure with panels side by side that share their vertical axis, and the panels."""
+    figure, axes = _pyplot().subplots(
+        1, panels, figsize=(1.2 + 2.9 * panels, 4.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure, list(axes[0])
+
+
 def save(figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130, bbox_inches="tight")

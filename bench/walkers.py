@@ -1,16 +1,18 @@
-"""Trains P3DC with and without STRF on walkers, several seeds each, and tells what came out.
+"""Trains every kind of block without a unit, with STRF of dot products and with STRF of cosines, several seeds each.
 
-    python -m bench.walkers [--seeds 3] [--epochs 200] [--folder runs/walkers-bench] [--processes 2] [--out FILE]
-    python -m bench.walkers --preset paper --root DIR [...]
+    python -m bench.walkers [--size 128x64] [--start random] [--kinds p3dc ...] [--units none dot cosine] [--seeds 3]
+    python -m bench.walkers --size 256x128 --root DIR [...]    # the paper's network and recipe, for a GPU
 
-The first trains a small network on the built-in set. The second trains the paper's, at 256x128, for a GPU, on the
-walkers in DIR (python -m strf_cuda.synthesize --size full --out DIR).
+On the walkers, the built-in drawn people. The small networks have the width 16, one block a stage, and a reduction of
+4, so that the units keep 8 and 16 reduced channels as in the paper; `--size 64x32 --reduction 16` is what starves them.
+`--start c2d` trains a C2D for each seed first, as the paper starts from an image network: every model then begins as
+that one, and trains for a quarter of the epochs at a third of the rate.
 
-Writes bench/results/walkers.json and prints the table: mean and standard deviation over the seeds, by challenge, with
-the frames of every clip in order and shuffled. For the STRF runs it also holds the mean entropy of the trained masks'
-columns as a share of the highest possible: at 0 every position is copied from one other, at 1 it is the mean of all;
-and for each unit, the mean over clips of how many positions are the main source of any position of its output.
-Runs that are finished are not trained again, and a stopped one resumes.
+Writes bench/results/walkers_SIZE_START.json, and beside it the table (.md) and a picture (.png): by challenge, mean and
+standard deviation over the seeds, and the 95% interval of the differences, which are taken seed by seed. For STRF also
+the mean entropy of the masks before and after training, as a share of the highest possible: at 0 every position is
+copied from one other, at 1 it is the mean of all. The file is written after every run, and a run that stands in it is
+not trained again; a stopped one resumes.
 """
 
 import argparse
@@ -20,14 +22,80 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
-from bench.machine import write_result
+from bench import plots
+from bench.machine import RESULTS, write_result
+from strf_cuda.ablation.statistics import Spread, spread
+from strf_cuda.files import replacing
+from strf_cuda.markdown import aligned
 
-UNITS = {"P3DC": "none", "STRF-P3DC": "strf"}
+KINDS = ("p3dc", "p3da", "p3db", "i3d")
+UNITS = {
+    "none": {"model.unit": "none"},
+    "dot": {"model.similarity": "dot"},
+    "cosine": {"model.similarity": "cosine"},
+    # Guesses why the unit may be no better than it is; not among those that are trained unless named.
+    "cosine 8": {"model.similarity": "cosine", "model.temperature": 8},
+    "cosine 32": {"model.similarity": "cosine", "model.temperature": 32},
+    "cosine 64": {"model.similarity": "cosine", "model.temperature": 64},
+    "cosine parallel": {"model.similarity": "cosine", "model.integration": "parallel"},
+    "cosine spatial first": {"model.similarity": "cosine", "model.integration": "spatial_temporal"},
+    "cosine temporal paths": {"model.similarity": "cosine", "model.paths": ["temporal_dynamic", "temporal_static"]},
+    "cosine spatial paths": {"model.similarity": "cosine", "model.paths": ["spatial_fine", "spatial_coarse"]},
+}
 CHALLENGES = ("all", "none", "occluded", "misaligned", "look-alike", "look-alike-pace")
+COLOURS = {"none": "#7f7f7f", "dot": "#c0392b", "cosine": "#0b3c8c"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a table have in common."""
+
+    size: str
+    start: str
+    reduction: int
+    epochs: int
+    root: str | None
+
+    def options(self) -> dict[str, Any]:
+        """Of `strf_cuda.train`."""
+        height, width = self.size.split("x")
+        options = {"data.name": "walkers", "data.height": height, "data.width": width, "epochs": self.epochs}
+        options |= {"optimizer.decay_every": decay_every(self.epochs), "evaluation.every": self.epochs}
+        if self.root is not None:
+            options["data.root"] = self.root
+        if self.size == "256x128":
+            return {"preset": "paper", "evaluation.stride": 8, "model.reduction": self.reduction, **options}
+        return {"preset": "demo", "model.reduction": self.reduction, **options}
+
+    def of_run(self, kind: str, unit: str, seed: int, folder: Path) -> dict[str, Any]:
+        options = {**self.options(), "model.kind": kind, "seed": seed, **UNITS[unit]}
+        if self.start == "c2d" and kind != "c2d":
+            options["model.weights"] = str(run_folder(folder, "c2d", "none", seed) / "last.ckpt")
+            epochs = max(1, self.epochs // 4)
+            options |= {"epochs": epochs, "evaluation.every": epochs, "optimizer.decay_every": decay_every(epochs)}
+            options["optimizer.learning_rate"] = 1e-4 if self.size == "256x128" else 1e-3
+        return options
+
+
+def decay_every(epochs: int) -> int:
+    """The rate falls after 5 and 10 twelfths of the epochs, as in the preset."""
+    return max(1, epochs * 5 // 12)
+
+
+def run_folder(folder: Path, kind: str, unit: str, seed: int) -> Path:
+    return folder / f"{kind}-{unit.replace(' ', '-')}-{seed}"
+
+
+def words(options: Mapping[str, Any]) -> list[str]:
+    """Options for a command line."""
+    return [f"--{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in options.items()]
 
 
 def run_command(module: str, *options: str, log: Path) -> None:
@@ -37,134 +105,241 @@ def run_command(module: str, *options: str, log: Path) -> None:
             raise SystemExit(f"{' '.join(command)} failed; see {log}")
 
 
-def training_options(name: str, seed: int, epochs: int, preset: str, root: Path | None) -> list[str]:
-    """The options of `strf_cuda.train` for one run; the learning rate falls after two and four fifths of it."""
-    options = [f"--preset={preset}", f"--model.unit={UNITS[name]}", f"--seed={seed}", f"--epochs={epochs}"]
-    options += [f"--optimizer.decay_every={max(1, epochs * 2 // 5)}", f"--evaluation.every={epochs}"]
-    if preset == "demo":
-        options.append("--model.depth=[2, 2, 2, 2]")
-    else:
-        options += ["--data.name=walkers", "--evaluation.stride=8"]  # neighbouring frames are 25 ms apart
-    return options if root is None else [*options, f"--data.root={root}"]
-
-
-def train_and_evaluate(name: str, seed: int, folder: Path, epochs: int, preset: str, root: Path | None) -> dict:
-    """The metrics of one run, as trained and with shuffled frames."""
-    out = folder / f"{name.lower()}-{seed}"
+def train(setting: Setting, kind: str, unit: str, seed: int, folder: Path) -> dict[str, Any]:
+    """One run's entry in the file."""
+    out = run_folder(folder, kind, unit, seed)
     out.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{out.name}.log"
     if not (out / "metrics.json").exists():
         started = ["--resume"] if (out / "config.yaml").exists() else []
-        run_command("train", f"--out={out}", *training_options(name, seed, epochs, preset, root), *started, log=log)
-    shuffled = out / "shuffled"
-    if not (shuffled / "metrics.json").exists():
-        options = [f"--checkpoint={out}/last.ckpt", f"--out={shuffled}", "--shuffle_frames", "--queries=0"]
-        run_command("evaluate", *options, log=log)
-    print(f"finished {out}", flush=True)
-    return {
-        **(mask_figures(out / "last.ckpt") if UNITS[name] == "strf" else {}),
-        "in order": figures(json.loads((out / "metrics.json").read_text())),
-        "shuffled": figures(json.loads((shuffled / "metrics.json").read_text())),
-        "seconds": json.loads((out / "metrics.json").read_text())["seconds"],
-    }
+        options = words(setting.of_run(kind, unit, seed, folder))
+        run_command("train", f"--out={out}", *options, *started, log=out.with_suffix(".log"))
+    metrics = json.loads((out / "metrics.json").read_text())
+    entry = {"kind": kind, "unit": unit, "seed": seed, "seconds": metrics["seconds"], "figures": figures(metrics)}
+    return entry | (mask_entropy(out / "last.ckpt") if unit not in ("none",) else {})
 
 
-def mask_figures(checkpoint: Path) -> dict[str, dict[str, float]]:
-    """The entropy of the masks by layer and path, and their sources by layer, over 32 clips of the first queries."""
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """mAP and rank-1 by challenge, and rank-1 within the groups of look-alikes; shares of 1."""
+    rows = {"all": metrics, **metrics["challenges"]}
+    found = {f"{name} {figure}": rows[name][figure] for name in CHALLENGES for figure in ("mAP", "rank-1")}
+    groups = metrics["within_look_alike_groups"].items()
+    return found | {f"{challenge} rank-1 within group": group["rank-1"] for challenge, group in groups}
+
+
+def mask_entropy(checkpoint: Path) -> dict[str, dict[str, float]]:
+    """By layer and path, before training and after, over 32 clips of the first queries."""
+    import torch
+
     from strf_cuda.data import open_dataset
     from strf_cuda.data.augment import normalise
     from strf_cuda.data.loader import evaluation_loader
+    from strf_cuda.engine import Training
     from strf_cuda.masks import effective_positions, strf_units, unit_masks
     from strf_cuda.trained import open_model
 
     trained = open_model(checkpoint)
     data = trained.config.data
+    dataset = open_dataset(data.name, data.root)
     loader = evaluation_loader(
-        open_dataset(data.name, data.root).query, batch_frames=32 * data.frames, height=data.height, width=data.width,
+        dataset.query, batch_frames=32 * data.frames, height=data.height, width=data.width,
         frames=data.frames, workers=0, stride=trained.config.evaluation.stride,
     )  # fmt: skip
     clips = normalise(next(iter(loader))[0])
-    entropy, sources = {}, {}
-    for unit in strf_units(trained.model):
-        found = unit_masks(trained.model, clips, unit)
-        largest = math.log(found.size[0] * found.size[1])
-        for path, mask in {**found.masks, "whole unit": found.total / found.total.sum(1, keepdim=True)}.items():
-            entropy[f"{unit} {path}"] = round(effective_positions(mask, 1).log().mean().item() / largest, 4)
-        sources[unit] = statistics.mean(len(set(mask.argmax(0).tolist())) for mask in found.total)
-    return {"mask entropy": entropy, "mask sources": sources}
 
+    def entropy(model: torch.nn.Module) -> dict[str, float]:
+        found = {}
+        for unit in strf_units(model):
+            masks = unit_masks(model, clips, unit)
+            largest = math.log(masks.size[0] * masks.size[1])
+            for path, mask in masks.masks.items():
+                found[f"{unit} {path}"] = round(effective_positions(mask, 1).log().mean().item() / largest, 3)
+        return found
 
-def figures(metrics: dict) -> dict[str, float]:
-    """mAP and rank-1 by challenge, and rank-1 within the groups of look-alikes."""
-    rows = {"all": metrics, **metrics["challenges"]}
-    found = {}
-    for challenge in CHALLENGES:
-        found[f"{challenge} mAP"] = rows[challenge]["mAP"]
-        found[f"{challenge} rank-1"] = rows[challenge]["rank-1"]
-    for challenge, group in metrics["within_look_alike_groups"].items():
-        found[f"{challenge} rank-1 within group"] = group["rank-1"]
-    return found
-
-
-def summarize(runs: list[dict], order: str) -> dict[str, list[float]]:
-    """[mean, standard deviation over seeds] of every figure."""
-    names = runs[0][order]
+    # Before training BatchNorm has no statistics but those of the batch.
     return {
-        name: [
-            statistics.mean(run[order][name] for run in runs),
-            statistics.stdev(run[order][name] for run in runs) if len(runs) > 1 else 0.0,
-        ]
-        for name in names
+        "mask entropy before": entropy(Training(trained.config, dataset.train).model.train()),
+        "mask entropy": entropy(trained.model),
     }
 
 
-def table(summary: dict) -> str:
-    """Markdown: a line for each figure, a column for each model and frame order, in percent."""
-    columns = [(model, order) for order in ("in order", "shuffled") for model in UNITS]
-    lines = ["| | " + " | ".join(f"{model}, {order}" for model, order in columns) + " |", "|---" * 5 + "|"]
-    for name in summary["P3DC"]["in order"]:
-        cells = [summary[model][order][name] for model, order in columns]
-        lines.append(f"| {name} | " + " | ".join(f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in cells) + " |")
-    return "\n".join(lines)
+def of(runs: Sequence[Mapping[str, Any]], kind: str, unit: str) -> dict[int, Mapping[str, float]]:
+    """The figures of a kind and unit by seed."""
+    return {run["seed"]: run["figures"] for run in runs if (run["kind"], run["unit"]) == (kind, unit)}
+
+
+def difference(
+    runs: Sequence[Mapping[str, Any]], kinds: Sequence[str], unit: str, name: str, other: str = "none"
+) -> Spread | None:
+    """Of a figure, with a unit less without, seed by seed; of several kinds the mean over those that a seed has."""
+    by_seed: dict[int, list[float]] = {}
+    for kind in kinds:
+        plain = of(runs, kind, other)
+        for seed, found in of(runs, kind, unit).items():
+            if seed in plain:
+                by_seed.setdefault(seed, []).append(found[name] - plain[seed][name])
+    most = max((len(found) for found in by_seed.values()), default=0)
+    return spread(statistics.mean(found) for found in by_seed.values() if len(found) == most)
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each kind and unit, then the mean over the kinds: [mean, standard deviation], shares of 1.
+
+    A difference is [mean, half of its 95% interval].
+    """
+    kinds = list(dict.fromkeys(run["kind"] for run in runs))
+    units = list(dict.fromkeys(run["unit"] for run in runs))
+    rows = []
+    for kind in kinds:
+        for unit in units:
+            if found := of(runs, kind, unit):
+                names = next(iter(found.values()))
+                spreads = {name: spread(each[name] for each in found.values()) for name in names}
+                row = {"kind": kind, "unit": unit, "seeds": len(found)}
+                row["figures"] = {name: [each.mean, each.std] for name, each in spreads.items()}
+                rows.append(row | ({} if unit == "none" else {"difference": _differences(runs, [kind], unit, names)}))
+    for unit in units:
+        both = [kind for kind in kinds if of(runs, kind, unit) and of(runs, kind, "none")]
+        if unit != "none" and len(both) > 1:
+            names = runs[0]["figures"]
+            rows.append({"kind": "all kinds", "unit": unit, "difference": _differences(runs, both, unit, names)})
+    return rows
+
+
+def _differences(runs, kinds: Sequence[str], unit: str, names: Sequence[str]) -> dict[str, list[float | None]]:
+    found = {name: difference(runs, kinds, unit, name) for name in names}
+    return {name: [each.mean, each.half_width] for name, each in found.items() if each is not None}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: mAP by challenge, in percent, then the differences to no unit."""
+    header = ["", "seeds", "mAP", "rank-1", *CHALLENGES[1:], "within look-alikes"]
+    names = ["all mAP", "all rank-1", *(f"{challenge} mAP" for challenge in CHALLENGES[1:])]
+    names.append("look-alike rank-1 within group")
+    lines, changes = [], []
+    for row in rows:
+        name = f"{row['kind'].upper() if row['kind'] in KINDS else row['kind']}, {row['unit']}"
+        if "figures" in row:
+            cells = [_shown(*row["figures"][figure]) for figure in names]
+            lines.append([name, str(row["seeds"]), *cells])
+        if row.get("difference"):
+            changes.append([name, *(_shown(*row["difference"][figure], sign="+") for figure in names)])
+    texts = [aligned(header, lines)]
+    if changes:
+        texts.append("Differences to no unit, seed by seed, ± half of the 95% interval:")
+        texts.append(aligned([header[0], *header[2:]], changes))
+    return "\n\n".join(texts)
+
+
+def _shown(mean: float, around: float | None, sign: str = "") -> str:
+    return f"{100 * mean:{sign}.1f}" + ("" if around is None else f" ± {100 * around:.1f}")
+
+
+def plot_walkers(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """The difference in mAP to no unit, by kind and challenge, with its 95% interval."""
+    rows = [row for row in rows if row.get("difference")]
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    figure, axes = plots.new_figure(len(kinds), title="mAP with a unit less mAP without, percent; bars: 95% interval")
+    for axis, kind in zip(axes, kinds, strict=True):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        for place, row in enumerate(of_kind):
+            means, halves = zip(*(row["difference"][f"{name} mAP"] for name in CHALLENGES), strict=True)
+            shift = (place - (len(of_kind) - 1) / 2) * 0.8 / len(of_kind)
+            axis.errorbar(
+                [100 * mean for mean in means],
+                [at + shift for at in range(len(CHALLENGES))],
+                xerr=[100 * (half or 0) for half in halves],
+                fmt="o", capsize=3, markersize=5, label=row["unit"], color=COLOURS.get(row["unit"]),
+            )  # fmt: skip
+        axis.axvline(0, color="black", linewidth=1)
+        axis.set(title=kind.upper() if kind in KINDS else kind)
+        axis.set_yticks(range(len(CHALLENGES)), CHALLENGES)
+        axis.set_ylim(len(CHALLENGES) - 0.5, -0.5)
+        axis.grid(True, axis="x", alpha=0.3)
+    axes[0].legend(frameon=False, fontsize=9)
+    plots.save(figure, out)
+
+
+def write(setting: Setting, runs: Sequence[Mapping[str, Any]], out: Path) -> str:
+    """The file, its table and its picture; returns the table."""
+    runs = sorted(runs, key=lambda run: (KINDS.index(run["kind"]), list(UNITS).index(run["unit"]), run["seed"]))
+    rows = summary(runs)
+    write_result(
+        "walkers",
+        "block kinds without and with STRF on walkers: figures [mean, standard deviation] over seeds and differences "
+        "[mean, half of the 95% interval] to no unit, shares of 1",
+        ("torch", "numpy", "pillow"),
+        {"setting": vars(setting), "options": setting.options(), "rows": rows, "runs": runs},
+        out,
+    )
+    text = table(rows)
+    with replacing(out.with_suffix(".md")) as temporary:
+        temporary.write_text(f"{text}\n\nPercent; mean ± standard deviation over the seeds. {out.name} has it all.\n")
+    if any(row.get("difference") for row in rows):
+        plots.draw(plot_walkers, rows, out.with_suffix(".png"))
+    return text
+
+
+def earlier_runs(out: Path, setting: Setting) -> list[dict[str, Any]]:
+    """The runs of the file, where there is one.
+
+    Raises:
+        SystemExit: they were trained with other options.
+    """
+    if not out.exists():
+        return []
+    found = json.loads(out.read_text())
+    if found["setting"] != vars(setting):
+        raise SystemExit(f"error: {out} holds runs of {found['setting']}, not of {vars(setting)}: give another --out")
+    return found["runs"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--folder", type=Path, default=Path("runs/walkers-bench"))
+    parser.add_argument("--size", choices=("64x32", "128x64", "256x128"), default="128x64", help="of frames")
+    parser.add_argument("--start", choices=("random", "c2d"), default="random", help="weights that runs begin with")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--units", nargs="+", choices=UNITS, default=["none", "dot", "cosine"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="how many, or several numbers: which")
+    parser.add_argument("--epochs", type=int, default=48, help="of a run that starts at random")
+    parser.add_argument("--reduction", type=int, help="n of the units; 4 for the small networks, else 16")
+    parser.add_argument("--folder", type=Path, help="for the runs; runs/walkers-SIZE-START unless given")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--preset", choices=("demo", "paper"), default="demo")
-    parser.add_argument("--root", type=Path, help="another set of walkers than the built-in one")
-    parser.add_argument("--out", type=Path, help="the JSON file; bench/results/walkers.json unless given")
+    parser.add_argument("--root", help="a set of walkers of that size, from strf_cuda.synthesize")
+    parser.add_argument("--out", type=Path, help="the JSON file; bench/results/walkers_SIZE_START.json unless given")
     options = parser.parse_args(argv)
-    if options.preset == "paper" and options.root is None:
-        parser.error("preset paper is for walkers of 256x128: make a set with strf_cuda.synthesize and give --root DIR")
+    if options.size != "64x32" and options.root is None:
+        height, width = options.size.split("x")
+        parser.error(
+            f"frames of {options.size} need a set of walkers of their own: python -m strf_cuda.synthesize --out DIR "
+            f"--height {height} --width {width}, and --root DIR"
+        )
+    reduction = options.reduction or (16 if options.size == "256x128" else 4)
+    setting = Setting(options.size, options.start, reduction, options.epochs, options.root)
+    out = options.out or RESULTS / f"walkers_{options.size}_{options.start}.json"
+    folder = options.folder or Path(f"runs/walkers-{options.size}-{options.start}")
+    runs = earlier_runs(out, setting)
+    seeds = range(options.seeds[0]) if len(options.seeds) == 1 else options.seeds
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.processes))
-    options.folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(name, seed) for seed in range(options.seeds) for name in UNITS]
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {(run["kind"], run["unit"], run["seed"]) for run in runs}
+    wanted = [(kind, unit, seed) for seed in seeds for kind in options.kinds for unit in options.units]
+    jobs = [job for job in wanted if job not in known]
+    print(f"{len(wanted)} runs, {len(jobs)} of them to train; {out}", flush=True)
+    lock = Lock()
+
+    def finish(job: tuple[str, str, int]) -> None:
+        entry = train(setting, *job, folder)
+        with lock:
+            runs.append(entry)
+            write(setting, runs, out)
+            print(f"{len(known & set(wanted)) + len(runs) - len(known)} of {len(wanted)}: {job}", flush=True)
+
     with ThreadPoolExecutor(options.processes) as pool:
-        of_run = (options.folder, options.epochs, options.preset, options.root)
-        results = list(pool.map(lambda job: train_and_evaluate(*job, *of_run), jobs))
-    runs = {name: [result for job, result in zip(jobs, results, strict=True) if job[0] == name] for name in UNITS}
-    summary = {
-        name: {order: summarize(of_model, order) for order in ("in order", "shuffled")}
-        for name, of_model in runs.items()
-    }
-    write_result(
-        "walkers",
-        "P3DC with and without STRF on walkers: [mean, standard deviation] over seeds, shares of 1",
-        ("torch", "numpy"),
-        {
-            "seeds": options.seeds,
-            "epochs": options.epochs,
-            "preset": options.preset,
-            "summary": summary,
-            "runs": runs,
-        },
-        options.out,
-    )
-    print(table(summary))
+        if options.start == "c2d":
+            needed = sorted({seed for _, _, seed in jobs})
+            list(pool.map(lambda seed: train(setting, "c2d", "none", seed, folder), needed))
+        list(pool.map(finish, jobs))
+    print(write(setting, runs, out))
 
 
 if __name__ == "__main__":
