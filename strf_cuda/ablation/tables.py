@@ -16,7 +16,7 @@ from strf_cuda.checkpoints import model_from_config
 from strf_cuda.cli import flat_dict
 from strf_cuda.config import ModelConfig, TrainConfig
 
-FULL_SIZE = {"width": 64, "depth": (3, 4, 6, 3)}
+FULL_SIZE = {"width": 64, "depth": (3, 4, 6, 3), "reduction": 16}
 MARS_PEOPLE = 625
 
 
@@ -89,7 +89,7 @@ def distinct_runs(plans: Iterable[Sequence[RowRuns]]) -> list[Run]:
 
 
 def parameters_at_full_size(model: ModelConfig) -> int:
-    """Of the row's model at the paper's width and depth, with a classifier for the people of MARS."""
+    """Of the row's model at the paper's width, depth and reduction, with a classifier for the people of MARS."""
     full = ModelConfig(**{**vars(model), **FULL_SIZE, "weights": None})
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in model_from_config(full, MARS_PEOPLE).parameters())
