@@ -64,14 +64,15 @@ class ModelConfig:
         placement: the unit in front of the 3x1x1 (temporal) or the 1x3x3 convolution (spatial)
         width: channels of the first convolution
         depth: blocks in each of the four stages
-        weights: ResNet state-dict file in torchvision's names, "imagenet" to download one, or null
+        weights: what to begin with: a ResNet's state dict in torchvision's names (.pth, .pt or .safetensors),
+            "imagenet" to download one, a checkpoint (.ckpt), folder or hf://owner/name of a trained model, or null
         reduction: channel reduction n of the unit
         resolutions: pool windows of the dynamic/fine and of the static/coarse paths
         temporal_pool: pool of the temporal paths
         spatial_pool: pool of the spatial paths
         integration: how the temporal and spatial halves are combined
         paths: the factorization paths in use
-        similarity: cosine of positions (bounded, what works) or dot product (the paper's letters) in the attention masks
+        similarity: how the masks compare positions: cosine (bounded, what works) or dot (the paper's letters)
         temperature: kappa of the attention masks; null for 16 with cosine and 4 with dot
         recompute: save memory by computing the units again in the backward pass
     """
@@ -266,6 +267,11 @@ class EvaluateConfig(EvaluationOptions):
     out: str | None = None
     queries: int = 12
     devices: int = 1
+
+
+def of_image_network(weights: str) -> bool:
+    """Whether these `model.weights` are an image network's, and not those of a trained model of this package."""
+    return weights == "imagenet" or weights.endswith((".pth", ".pt", ".safetensors"))
 
 
 def check_training(config: TrainConfig) -> None:

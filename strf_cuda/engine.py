@@ -24,7 +24,8 @@ from strf_cuda.devices import resolve_device
 from strf_cuda.distributed import gather_rows, process_and_processes
 from strf_cuda.errors import InputError
 from strf_cuda.losses import ReidLoss
-from strf_cuda.models import VideoResNet, load_imagenet_weights
+from strf_cuda.models import VideoResNet
+from strf_cuda.starting import start_model
 from strf_cuda.synchronised import synchronise_batch_norm
 
 
@@ -34,21 +35,22 @@ class Training(L.LightningModule):
     Args:
         config: the run.
         tracklets: the training tracklets; each person is a class.
+        new: whether the model begins with `model.weights`; that of a run which continues comes from its checkpoint.
 
     Attributes:
         model: the network that is trained.
         average: the exponential moving average of its weights, or None without `optimizer.ema`. It begins as the
             weights after the first step; the statistics of BatchNorm are averaged like weights.
+        notes: what is to be said of the weights that it begins with.
     """
 
-    def __init__(self, config: TrainConfig, tracklets: Sequence[Tracklet]):
+    def __init__(self, config: TrainConfig, tracklets: Sequence[Tracklet], *, new: bool = True):
         super().__init__()
         self.config, self.tracklets = config, tracklets
         self.person_ids = sorted({tracklet.person_id for tracklet in tracklets})
         torch.manual_seed(config.seed)
         self.model = model_from_config(config.model, len(self.person_ids))
-        if config.model.weights is not None:
-            load_imagenet_weights(self.model, config.model.weights)
+        self.notes = start_model(self.model, config, self.person_ids) if new else []
         if process_and_processes()[1] > 1 and config.batch_norm == "synchronised":
             self.model = synchronise_batch_norm(self.model, resolve_device(config.device))
         self.average = None

@@ -103,7 +103,7 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
     with team.one_on_each_machine_first():
         dataset = open_dataset(config.data.name, config.data.root, config.data.split)
     check_testable(dataset)
-    module = Training(config, dataset.train)
+    module = Training(config, dataset.train, new=not (config.resume and (folder / "last.ckpt").exists()))
     module.train_dataloader()  # a batch that the data set cannot fill is told before there is a run folder
     with claimed(folder) if team.is_first else nullcontext():
         checkpoint = _last_checkpoint(folder, module, say)
@@ -111,7 +111,7 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
         # Without `resume`, so that the file also serves as --config of another run.
         text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
         say(text, end="")
-        for note in dataset.notes:
+        for note in [*dataset.notes, *module.notes]:
             say(f"note: {note}")
         say(
             f"{dataset.name}: {len(dataset.train):,} training tracklets of {len(module.person_ids):,} people, "

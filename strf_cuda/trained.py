@@ -25,12 +25,14 @@ class TrainedModel:
         source: where it was read from, as the user wrote it.
         record: what is known of its training besides: "epochs" and "steps" behind it, and "evaluations" of it, each
             with "source", "dataset", "protocol" and "figures" by challenge.
+        person_ids: the people that it was trained on, None where that is not known, as of a folder to give away.
     """
 
     model: VideoResNet
     config: TrainConfig
     source: str
     record: dict[str, Any] = field(default_factory=dict)
+    person_ids: list[int] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -66,7 +68,7 @@ def open_model(source: str | Path) -> TrainedModel:
         raise InputError(f"{source} is an exported model, which only computes: give what it was exported from")
     checkpoint = read_checkpoint(path)
     model, config = model_of(checkpoint, str(path))
-    return TrainedModel(model, config, str(source), _record(checkpoint, config))
+    return TrainedModel(model, config, str(source), _record(checkpoint, config), checkpoint["person_ids"])
 
 
 def _open_folder(folder: Path, source: str) -> TrainedModel:

@@ -13,7 +13,7 @@ from torch import nn
 
 import plain_resnet
 from strf_cuda import STRF, InputError
-from strf_cuda.models import create_model, insert_units, load_imagenet_weights
+from strf_cuda.models import create_model, insert_units, load_imagenet_weights, load_trained_weights
 from strf_cuda.models.blocks import KINDS
 from strf_cuda.models.frames import TemporalConv, channels_last, fold, unfold
 from strf_cuda.modules import GramUnit, NonLocalBlock
@@ -315,6 +315,110 @@ def test_wrong_weights_are_refused_and_the_entry_is_named(image_weights, tmp_pat
     with pytest.raises(InputError, match="there is no weights file /no/such"):
         load_imagenet_weights(model, "/no/such.pth")
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def fresh(kind="p3dc", **options):
+    """A model as a run begins with, of which all but the temporal convolutions is random."""
+    torch.manual_seed(9)
+    return create_model(kind, 7, **{"width": 16, "depth": DEPTH, **options}).eval()
+
+
+@pytest.mark.parametrize("unit", [None, "nonlocal"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_begins_with_the_function_of_a_trained_c2d_model(kind, unit):
+    """The feature is the same, not only the maps: its normalisation comes along. So do non-local blocks."""
+    trained, model = small("c2d", unit=unit), fresh(kind, unit=unit)
+    notes = load_trained_weights(model, trained, "c2d.ckpt", same_people=True)
+    torch.testing.assert_close(model(clips()), trained(clips()), rtol=1e-4, atol=1e-5)
+    assert torch.equal(model.classifier.weight, trained.classifier.weight)
+    assert notes == {
+        "c2d": ["the model begins with the weights of c2d.ckpt"],
+        "i3d": ["the model begins with the weights of c2d.ckpt, 4 3x3 convolutions as the middle frame of 3x3x3 ones"],
+    }.get(
+        kind,
+        [
+            "the model begins with the weights of c2d.ckpt",
+            "these weights lack what begins as in a fresh model: 4 temporal convolutions",
+        ],
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_the_same_kind_gives_all_its_weights_and_a_classifier_for_the_same_people_alone(kind):
+    trained, model = small(kind), fresh(kind)
+    assert load_trained_weights(model, trained, "a.ckpt", same_people=True) == [
+        "the model begins with the weights of a.ckpt"
+    ]
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in trained.state_dict().items())
+    model, other = fresh(kind), fresh(kind)
+    assert load_trained_weights(model, trained, "a.ckpt", same_people=False)[1:] == [
+        "these weights lack what begins as in a fresh model: 1 classifier",
+        "these weights have what does not fit into the model and is left aside: 1 classifier",
+    ]
+    assert torch.equal(model.classifier.weight, other.classifier.weight)
+    assert torch.equal(model(clips()), trained(clips()))
+
+
+UNITS_AND_CONVOLUTIONS = "4 units, 4 temporal convolutions"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lacked", "left"),
+    [
+        (dict(unit=None), dict(), "4 units", None),
+        (dict(), dict(unit=None), None, "4 units"),
+        (dict(kind="p3da"), dict(), UNITS_AND_CONVOLUTIONS, UNITS_AND_CONVOLUTIONS),
+        (dict(kind="p3da"), dict(kind="i3d"), "4 units", UNITS_AND_CONVOLUTIONS),
+        (dict(), dict(kind="c2d", unit=None), None, UNITS_AND_CONVOLUTIONS),
+        (dict(placement="spatial"), dict(), "4 units", "4 units"),
+        (dict(unit_options=dict(reduction=8)), dict(), "4 units", "4 units"),
+        (
+            dict(unit_options=dict(paths=("temporal_static", "spatial_coarse"))),
+            dict(unit_options=dict(paths=("temporal_dynamic", "spatial_fine"))),
+            "4 units",
+            "4 units",
+        ),
+        (dict(unit="nonlocal"), dict(), "4 units", "2 non-local blocks"),
+        (dict(stages=(2,)), dict(stages=(2, 3, 4)), "3 units, 1 temporal convolution", None),
+    ],
+)
+def test_what_trained_weights_lack_and_what_has_no_place_is_named_and_stays_fresh(before, now, lacked, left):
+    trained, model, untouched = small(**before), fresh(**now), fresh(**now).state_dict()
+    notes = load_trained_weights(model, trained, "a.ckpt", same_people=True)[1:]
+    assert notes == [
+        *([f"these weights lack what begins as in a fresh model: {lacked}"] if lacked else []),
+        *([f"these weights have what does not fit into the model and is left aside: {left}"] if left else []),
+    ]
+    given = trained.state_dict()
+    for name, tensor in model.state_dict().items():
+        part = any(mark in name for mark in (".unit.", ".temporal."))
+        kept = torch.equal(tensor, untouched[name]) if part else True
+        taken = name in given and torch.equal(tensor, given[name])
+        inflated = not part and tensor.dim() == 5 and torch.equal(tensor[:, :, 1], given[name])
+        assert taken or inflated or (part and kept and lacked), name
+
+
+def test_units_trained_with_other_options_are_loaded_and_the_options_named():
+    trained, model = small(unit_options=dict(similarity="dot")), fresh(unit_options=dict(integration="parallel"))
+    assert load_trained_weights(model, trained, "a.ckpt", same_people=True)[1:] == [
+        "the units of these weights were trained with other options: integration temporal_spatial, similarity dot, "
+        "temperature 4.0"
+    ]
+    assert torch.equal(model.layer2[0].temporal.unit.weight, trained.layer2[0].temporal.unit.weight)
+
+
+def test_trained_weights_of_another_size_or_of_3x3x3_convolutions_without_a_place_are_refused():
+    model = fresh()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for options, sentence in [
+        (dict(width=32), "the weights of a.ckpt have width 32 and depth [2, 3, 3, 2], but the model has width 16 and "),
+        (dict(depth=(1, 1, 1, 1)), "the weights of a.ckpt have width 16 and depth [1, 1, 1, 1], but the model has "),
+        (dict(kind="i3d"), "have a 3x3x3 convolution in layer2.0, which the model, with p3dc there, has no place for"),
+    ]:
+        with pytest.raises(InputError) as error:
+            load_trained_weights(model, small(**options), "a.ckpt", same_people=True)
+        assert sentence in str(error.value)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_failed_download_says_what_to_do(monkeypatch):

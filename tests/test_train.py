@@ -20,10 +20,12 @@ from running import RUN_FILES, command, names
 from strf_cuda import callbacks, train
 from strf_cuda import evaluate as evaluate_command
 from strf_cuda.checkpoints import read_checkpoint
-from strf_cuda.cli import run
-from strf_cuda.config import TrainConfig
+from strf_cuda.cli import load_config, run
+from strf_cuda.config import PRESETS, TrainConfig
 from strf_cuda.data import MARS
+from strf_cuda.engine import Training
 from strf_cuda.evaluation import evaluate
+from strf_cuda.pretrained import save_pretrained
 from strf_cuda.trained import open_model
 
 
@@ -275,6 +277,69 @@ def test_a_weights_file_that_is_none_is_named(fails, tmp_path, content):
 def test_weights_of_another_network_are_named(fails, tmp_path):
     torch.save({"conv1.weight": torch.zeros(16, 3, 7, 7), "extra": torch.zeros(1)}, tmp_path / "weights.pth")
     assert fails(f"--model.weights={tmp_path}/weights.pth") == f"{tmp_path}/weights.pth has an unexpected entry extra"
+
+
+def test_a_run_begins_with_a_trained_model_of_other_people_and_needs_it_only_once(
+    options, folder, tiny_walkers, tiny_checkpoint, tmp_path, capsys
+):
+    """The average of the weights begins there too, and a model folder does as well as a checkpoint."""
+    weights = tmp_path / "given"
+    save_pretrained(tiny_checkpoint, weights)
+    table = write_table(
+        tmp_path / "own.csv",
+        [
+            (part, t.person_id, t)
+            for part in ("train", "query", "gallery")
+            for t in getattr(MARS(tiny_walkers), part)
+            if part != "train" or t.person_id < max(t.person_id for t in MARS(tiny_walkers).train)
+        ],
+    )
+    more = [f"--model.weights={weights}", "--data.name=table", f"--data.root={table}"]
+    more += ["--model.width=16", "--optimizer.ema=0.999999999", "--optimizer.learning_rate=1e-9"]
+    assert command(*options, *more, "--epochs=1") == 0
+    out = capsys.readouterr().out
+    assert f"note: the model begins with the weights of {weights}\n" in out
+    assert "note: these weights lack what begins as in a fresh model: 1 classifier\n" in out
+    assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["weights"] == str(weights)
+    given, average = open_model(tiny_checkpoint), open_model(folder / "last.ckpt")
+    unit = given.model.layer2[0].temporal.unit.weight
+    torch.testing.assert_close(average.model.layer2[0].temporal.unit.weight, unit, rtol=0, atol=1e-6)
+    assert average.model.classifier.out_features == given.model.classifier.out_features - 1
+    shutil.rmtree(weights)
+    assert command("--resume", f"--out={folder}", "--epochs=2") == 0
+    assert "begins with" not in capsys.readouterr().out
+    assert command(*options, *more, f"--out={tmp_path}/again") == 2
+    assert f"there is no checkpoint {weights}" in capsys.readouterr().err
+
+
+def test_the_same_people_keep_their_classifier(tiny_checkpoint, tiny_run, tiny_walkers, tmp_path):
+    options = [*tiny_run, "--model.width=16", f"--model.weights={tiny_checkpoint}"]
+    dataset = MARS(tiny_walkers)
+    for root, same in ((tiny_walkers, True), (tmp_path, False)):
+        config = load_config(TrainConfig, [*options, f"--data.root={root}"], prog="", presets=PRESETS)
+        module, given = Training(config, dataset.train), open_model(tiny_checkpoint)
+        assert given.person_ids == module.person_ids
+        assert torch.equal(module.model.classifier.weight, given.model.classifier.weight) == same
+        assert len(module.notes) == (1 if same else 3)
+
+
+def test_trained_weights_that_cannot_be_begun_with_are_one_sentence(fails, folder, tiny_checkpoint, tmp_path):
+    weights = f"--model.weights={tiny_checkpoint}"
+    assert fails(weights, "--model.width=32", "--model.depth=[1, 1, 2, 1]") == (
+        f"the weights of {tiny_checkpoint} have width 16 and depth [1, 1, 1, 1], but the model has width 32 and depth "
+        "[1, 1, 2, 1]"
+    )
+    content = Path(tiny_checkpoint).read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(content[: len(content) // 2])
+    assert fails(f"--model.weights={tmp_path}/cut.ckpt").startswith(f"the checkpoint {tmp_path}/cut.ckpt is damaged: ")
+    (tmp_path / "empty").mkdir()
+    assert "empty holds no model: it has no config.json" in fails(f"--model.weights={tmp_path}/empty")
+    assert fails("--model.weights=hf://nowhere").startswith("hf://nowhere names no model: it must be hf://owner/name")
+    save_pretrained(tiny_checkpoint, tmp_path / "given")
+    alone = tmp_path / "given" / "model.safetensors"
+    sentence = f"{alone} holds the weights of a trained model alone: give the folder that it lies in"
+    assert fails(f"--model.weights={alone}") == sentence
+    assert not folder.exists()
 
 
 def test_a_data_set_without_queries_is_refused_before_training(fails, folder, tiny_walkers, tmp_path):

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 import strf_cuda
-from strf_cuda.config import ModelConfig, TrainConfig
+from strf_cuda.config import ModelConfig, TrainConfig, of_image_network
 from strf_cuda.exporting.data_facts import DataFacts, facts_of
+from strf_cuda.functional import check_temperature
 from strf_cuda.markdown import aligned
 from strf_cuda.trained import TrainedModel
 
@@ -82,10 +83,12 @@ def _units(network: ModelConfig) -> str:
     described += f", in stages {', '.join(map(str, network.stages))}"
     if network.unit != "strf":
         return described
+    temperature = check_temperature(network.similarity, network.temperature)
     return (
         f"{described}; paths {', '.join(network.paths)}; {network.integration.replace('_', ' then ')}; pools "
         f"{network.temporal_pool} (temporal) and {network.spatial_pool} (spatial), windows {network.resolutions[0]} "
-        f"and {network.resolutions[1]}; reduction {network.reduction}; temperature {network.temperature:g}"
+        f"and {network.resolutions[1]}; reduction {network.reduction}; similarity {network.similarity}, temperature "
+        f"{temperature:g}"
     )
 
 
@@ -124,7 +127,7 @@ def _training(config: TrainConfig, record: dict[str, Any], facts: DataFacts) -> 
     }
     rows = {
         "length": _length(config, record),
-        "start": f"ImageNet weights, {config.model.weights}" if config.model.weights else "random weights",
+        "start": _start(config.model.weights),
         "batch": f"{data.people} people x {data.clips} clips of {data.frames} frames, {data.stride} apart",
         "augmentation": f"flip {data.flip:g}, random erasing {data.erase:g}",
         "optimiser": f"Adam, learning rate {recipe.learning_rate:g}, {schedule}, weight decay {recipe.weight_decay:g}"
@@ -136,6 +139,12 @@ def _training(config: TrainConfig, record: dict[str, Any], facts: DataFacts) -> 
         f"Data: {facts.title}{split}, {facts.origin}\n\n{facts.terms}\n\n{_table(['', ''], rows.items())}\n\n"
         "config.json holds the complete configuration."
     )
+
+
+def _start(weights: str | None) -> str:
+    if weights is None:
+        return "random weights"
+    return f"{'ImageNet weights' if of_image_network(weights) else 'the weights of a trained model'}, {weights}"
 
 
 def _length(config: TrainConfig, record: dict[str, Any]) -> str:

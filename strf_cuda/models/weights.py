@@ -1,7 +1,7 @@
-"""ImageNet weights of a ResNet in torchvision's names, from a file or, when asked, from the Hugging Face hub."""
+"""Weights to begin with: those of an image ResNet in torchvision's names, or of a trained model of this package."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,9 +10,17 @@ from torch import Tensor
 from strf_cuda.errors import InputError
 from strf_cuda.models.blocks import Bottleneck, inflate_
 from strf_cuda.models.resnet import VideoResNet
+from strf_cuda.modules import STRF
 
 HUB_REPOSITORY, HUB_FILE = "timm/resnet50.tv_in1k", "model.safetensors"  # torchvision's ResNet-50, IMAGENET1K_V1
 _CLASSIFIER = ("fc.weight", "fc.bias")
+# What else than the trunk a name in a state dict belongs to; the first mark that it holds counts.
+_PARTS = {
+    ".unit.": "unit",
+    ".appended.": "non-local block",
+    ".temporal.": "temporal convolution",
+    "classifier.": "classifier",
+}
 
 
 def load_imagenet_weights(model: VideoResNet, source: str) -> None:
@@ -42,6 +50,66 @@ def load_imagenet_weights(model: VideoResNet, source: str) -> None:
         block.reset_temporal_parameters()
 
 
+def load_trained_weights(model: VideoResNet, trained: VideoResNet, source: str, *, same_people: bool) -> list[str]:
+    """Sets what `model` has in common with a trained model to its weights; the rest stays as it is in a fresh model.
+
+    A 3x3 convolution becomes the middle frame of a 3x3x3 one. A block of another kind takes neither the temporal
+    convolution nor its unit, and a unit with other paths takes nothing, since these weights mean another thing there.
+
+    Args:
+        model: freshly made, of any kind, with or without units: its temporal convolutions then keep the C2D function.
+        source: what the user calls the trained model, for notes and error messages.
+        same_people: whether the classifier is for the same people in the same order.
+
+    Returns:
+        Sentences that say what was not loaded, on either side.
+
+    Raises:
+        InputError: another width or depth, or I3D weights for a model that has no place for their 3x3x3 convolutions.
+    """
+    if _size(trained) != _size(model):
+        raise InputError(f"the weights of {source} have {_size(trained)}, but the model has {_size(model)}")
+    given, expected = trained.state_dict(), model.state_dict()
+    layers = dict(trained.named_modules())
+    apart = [] if same_people else ["classifier."]
+    inflated, differing = [], {}
+    for name, layer in model.named_modules():
+        other = layers.get(name)
+        if isinstance(layer, Bottleneck) and layer.kind != other.kind:
+            if other.kind == "i3d":
+                raise InputError(
+                    f"the weights of {source} have a 3x3x3 convolution in {name}, which the model, with {layer.kind} "
+                    "there, has no place for: give model.kind i3d, or weights of another kind"
+                )
+            apart.append(f"{name}.temporal.")
+            if layer.kind == "i3d":
+                inflated.append(f"{name}.conv2.weight")
+                inflate_(layer.conv2, other.conv2.weight)
+        if isinstance(layer, STRF) and isinstance(other, STRF):
+            if layer.paths != other.paths:
+                apart.append(f"{name}.")
+            else:
+                differing |= _differing_options(layer, other)
+    loaded = {
+        name: tensor
+        for name, tensor in given.items()
+        if name in expected and tensor.shape == expected[name].shape and not name.startswith(tuple(apart))
+    }
+    model.load_state_dict(loaded, strict=False)
+
+    notes = [f"the model begins with the weights of {source}"]
+    if inflated:
+        notes[0] += f", {_counted(len(inflated), '3x3 convolution')} as the middle frame of 3x3x3 ones"
+    if new := _parts(set(expected) - set(loaded) - set(inflated)):
+        notes.append(f"these weights lack what begins as in a fresh model: {new}")
+    if left := _parts(set(given) - set(loaded) - set(inflated)):
+        notes.append(f"these weights have what does not fit into the model and is left aside: {left}")
+    if differing:
+        before = ", ".join(f"{name} {value}" for name, value in differing.items())
+        notes.append(f"the units of these weights were trained with other options: {before}")
+    return notes
+
+
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or torch file by name; torch files are read with `weights_only`.
 
@@ -66,6 +134,30 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def _size(model: VideoResNet) -> str:
+    depth = [len(getattr(model, f"layer{stage}")) for stage in (1, 2, 3, 4)]
+    return f"width {model.conv1.out_channels} and depth {depth}"
+
+
+def _differing_options(unit: STRF, other: STRF) -> dict[str, object]:
+    """The options that units of the same shape may differ in, as the other one has them."""
+    names = ("resolutions", "pool", "integration", "similarity", "temperature")
+    return {name: getattr(other, name) for name in names if getattr(other, name) != getattr(unit, name)}
+
+
+def _parts(names: Iterable[str]) -> str:
+    """Names of weights in words: so many units, so many temporal convolutions."""
+    layers = {part: set() for part in _PARTS.values()}
+    for name in names:
+        mark = next(mark for mark in _PARTS if mark in name)
+        layers[_PARTS[mark]].add(name.partition(mark)[0])
+    return ", ".join(_counted(len(found), part) for part, found in layers.items() if found)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _blocks(model: VideoResNet) -> dict[str, Bottleneck]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Bottleneck)}
 
@@ -82,6 +174,8 @@ def _image_entries(model: VideoResNet) -> dict[str, Tensor]:
 
 
 def _check_names(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path) -> None:
+    if "feature_norm.weight" in given:
+        raise InputError(f"{path} holds the weights of a trained model alone: give the folder that it lies in")
     if unexpected := sorted(set(given) - set(expected)):
         raise InputError(f"{path} has an unexpected entry {unexpected[0]}{_more(unexpected)}")
     missing = sorted(name for name in set(expected) - set(given) if not name.endswith("num_batches_tracked"))
