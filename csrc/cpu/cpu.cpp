@@ -47,6 +47,7 @@ strf_plan strf_make_plan(const strf_problem& problem, int32_t threads, bool back
   };
   plan.reduced = take(all);
   plan.pooled = take(all);
+  if (problem.similarity == STRF_COSINE) plan.lengths = take(all / problem.reduced);
   if (backward) {
     plan.grad_left = take(all);
     plan.grad_right = take(plan.groups * all);

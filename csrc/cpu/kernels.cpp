@@ -1,10 +1,11 @@
 // The operator's forward and backward for one level (level.h), in phases with a barrier after each.
 //
-// Forward:   R and T of every sample; then strip by strip of columns: S_k, its soft-max, the sum of the masks, X M.
-// Backward:  R and T again; strip by strip dM = X^T G, then path by path P_k in both directions, dS_k and both its
-//            products with T_k; dX = G M^T; the pools; W^T dR and dW.
+// Forward:   R and T or U of every sample; then strip by strip of columns: S_k, its soft-max, the sum of the masks, X M.
+// Backward:  R and U again; strip by strip dM = X^T G, then path by path P_k in both directions, dS_k and both its
+//            products with U_k; dX = G M^T; the pools; W^T dR and dW.
 // No N x N matrix is ever held: of each, a thread holds one strip.
 #include "masks.h"
+#include "normalise.h"
 #include "reduce.h"
 #include "tasks.h"
 
@@ -19,13 +20,18 @@ struct Run {
   T* workspace;
   const T* weight;
 
+  int64_t frame_positions() const { return problem.frames * plan.positions; }
   int64_t path_size() const { return plan.rows * plan.positions; }
   int64_t sample_size() const { return problem.paths * path_size(); }
   T scale() const { return static_cast<T>(problem.temperature * 1.4426950408889634074); }  // temperature log2(e)
   T* reduced(int64_t sample) const { return workspace + plan.reduced + sample * sample_size(); }
+  // T or U: in R's place where the pool is the identity.
   T* pooled(int64_t sample, int64_t path) const {
     const int64_t base = is_identity(problem.pools[path]) ? plan.reduced : plan.pooled;
     return workspace + base + sample * sample_size() + path * path_size();
+  }
+  T* lengths(int64_t sample, int64_t path) const {
+    return workspace + plan.lengths + (sample * problem.paths + path) * frame_positions();
   }
   T* grad_left(int64_t sample, int64_t path) const {
     return workspace + plan.grad_left + sample * sample_size() + path * path_size();
@@ -48,18 +54,20 @@ void reduce_and_pool(const Run<T>& run, const void* x) {
   for_each_task(run.plan, run.threads, problem.batch * problem.paths, [&](int64_t task, int64_t part) {
     const int64_t sample = task / problem.paths, path = task % problem.paths;
     const strf_pool& pool = problem.pools[path];
-    if (is_identity(pool)) return;
     const Window window = window_of(problem, pool);
     const T* reduced = run.reduced(sample) + path * run.path_size();
-    for (int64_t at = 0; at < run.path_size(); at += window.size())
-      pool_forward(window, pool.kind, reduced + at, run.pooled(sample, path) + at, run.scratch(part));
+    T* pooled = run.pooled(sample, path);
+    for (int64_t at = 0; at < run.path_size() && !is_identity(pool); at += window.size())
+      pool_forward(window, pool.kind, reduced + at, pooled + at, run.scratch(part));
+    if (problem.similarity == STRF_COSINE)
+      normalise(problem.reduced, run.frame_positions(), problem.frames, pooled, run.lengths(sample, path));
   });
 }
 
 // Rows of a panel that are handled while they are in the first-level cache.
 constexpr int64_t kRowBlock = 48;
 
-// visit(first row, rows) after s [N, kPanel] has these rows of T^T T[:, columns]. `packed` holds E * kPanel elements.
+// visit(first row, rows) after s [N, kPanel] has these rows of U^T U[:, columns]. `packed` holds E * kPanel elements.
 template <class T, class Visit>
 void for_logits(const strf_plan& plan, const T* pooled, int64_t first_column, int64_t columns, T* packed, T* s,
                 const Visit& visit) {
@@ -89,6 +97,7 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
              const void* weight, void* y, void* maximum, void* normalizer, void* workspace) {
   const Run<T> run{problem, plan, threads, static_cast<T*>(workspace), static_cast<const T*>(weight)};
   const int64_t n = plan.positions;
+  const bool bounded = strf_is_bounded(&problem);
   reduce_and_pool(run, x);
   for_each_task(plan, threads, problem.batch * plan.strips, [&](int64_t task, int64_t part) {
     const int64_t sample = task / plan.strips;
@@ -101,10 +110,17 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
     for (int64_t j = 0; j < strip.count; j += kPanel<T>) {
       const int64_t columns = smallest(kPanel<T>, strip.count - j);
       for (int64_t path = 0; path < problem.paths; ++path) {
-        fill(top, -static_cast<T>(__builtin_inf()));
+        fill(top, bounded ? run.scale() : -static_cast<T>(__builtin_inf()));
+        fill(z, T(0));
         for_logits(plan, run.pooled(sample, path), strip.first + j, columns, packed, s,
-                   [&](int64_t i, int64_t rows) { raise_maximum(rows, run.scale(), s + i * kPanel<T>, top); });
-        exponentiate(n, run.scale(), s, top, z);
+                   [&](int64_t i, int64_t rows) {
+                     if (bounded)
+                       exponentiate(rows, run.scale(), s + i * kPanel<T>, top, z);
+                     else
+                       raise_maximum(rows, run.scale(), s + i * kPanel<T>, top);
+                   });
+        if (!bounded) exponentiate(n, run.scale(), s, top, z);
+        for (int64_t column = 0; column < kPanel<T>; ++column) z[column] = T(1) / z[column];
         add_mask(n, s, z, masks + j * n, path > 0);
         const int64_t at = (sample * problem.paths + path) * n + strip.first + j;
         for (int64_t column = 0; column < columns; ++column) {
@@ -118,27 +134,34 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
   });
 }
 
-// One panel of one path in the backward pass: P both ways, dS, and its two products with T.
+// One panel of one path in the backward pass: P both ways, dS, and its two products with U.
 template <class T>
 struct PathBackward {
   const Run<T>& run;
   int64_t sample, path, group;
   const T *maximum, *normalizer;  // [N] of this path
-  T *s, *packed, *columns_of;     // scratch: a panel, T's panel, three rows
+  T *s, *packed, *columns_of;     // scratch: a panel, U's panel, four rows
 
   void operator()(int64_t first, int64_t columns, const T* grad_mask, T* transposed_mask, bool add_to_group,
                   T* pack) const {
     const strf_plan& plan = run.plan;
     const int64_t n = plan.positions;
     const T* pooled = run.pooled(sample, path);
-    T *top = columns_of, *z = top + kPanel<T>, *delta = z + kPanel<T>;
+    T *top = columns_of, *z = top + kPanel<T>, *centre = z + kPanel<T>, *delta = centre + kPanel<T>;
     copy_columns(columns, maximum + first, top);
     copy_columns(columns, normalizer + first, z);
+    // delta is summed around the gradient of a position's weight for itself. Where a position all but makes itself, the
+    // gradient of its logits is next to nothing, and would otherwise be what a weight of 1 is off by.
+    fill(centre, T(0));
+    for (int64_t column = 0; column < columns; ++column)
+      centre[column] = grad_mask[(first + column) * kPanel<T> + column];
     fill(delta, T(0));
+    const auto both_ways = strf_is_bounded(&run.problem) ? masks_both_ways<true, T> : masks_both_ways<false, T>;
     for_logits(plan, pooled, first, columns, packed, s, [&](int64_t i, int64_t rows) {
-      masks_both_ways(rows, run.scale(), Statistics<T>{maximum + i, normalizer + i, top, z}, s + i * kPanel<T>,
-                      grad_mask + i * kPanel<T>, transposed_mask + i * kPanel<T>, path > 0, delta);
+      both_ways(rows, run.scale(), Statistics<T>{maximum + i, normalizer + i, top, z}, s + i * kPanel<T>,
+                grad_mask + i * kPanel<T>, transposed_mask + i * kPanel<T>, path > 0, centre, delta);
     });
+    for (int64_t column = 0; column < columns; ++column) delta[column] += centre[column];
     softmax_backward(n, s, grad_mask, delta);
     const Matrix<T> rows{pooled, n, 1};
     multiply_panel(plan.rows, columns, n, rows, s, run.grad_left(sample, path) + first, n, false);
@@ -147,14 +170,13 @@ struct PathBackward {
   }
 };
 
-// T_k's gradient, and through the pool: replaces the path's R.
+// U_k's gradient, and through the lengths and the pool: replaces the path's R.
 template <class T>
 void pool_path_backward(const Run<T>& run, int64_t sample, int64_t path, T* scratch) {
   const strf_problem& problem = run.problem;
   const Window window = window_of(problem, problem.pools[path]);
   const int64_t n = run.plan.positions, rows = run.plan.rows, size = run.path_size();
   const T kappa = static_cast<T>(problem.temperature);
-  const bool direct = is_identity(problem.pools[path]);
   T* reduced = run.reduced(sample) + path * size;
   T* left = run.grad_left(sample, path);
   T* right = run.grad_right(sample, 0, path);
@@ -163,11 +185,13 @@ void pool_path_backward(const Run<T>& run, int64_t sample, int64_t path, T* scra
     for (int64_t i = 0; i < size; ++i) right[i] += other[i];
   }
   transpose(n, rows, right, rows, scratch, n);
-  T* grad = direct ? reduced : left;
-  for (int64_t i = 0; i < size; ++i) grad[i] = kappa * (left[i] + scratch[i]);
-  if (direct) return;
+  for (int64_t i = 0; i < size; ++i) left[i] = kappa * (left[i] + scratch[i]);
+  if (problem.similarity == STRF_COSINE)
+    normalise_backward(problem.reduced, run.frame_positions(), problem.frames, run.pooled(sample, path),
+                       run.lengths(sample, path), left, scratch);
+  if (is_identity(problem.pools[path])) return copy(size, left, reduced);
   for (int64_t at = 0; at < size; at += window.size())
-    pool_backward(window, problem.pools[path].kind, reduced + at, grad + at, reduced + at, scratch);
+    pool_backward(window, problem.pools[path].kind, reduced + at, left + at, reduced + at, scratch);
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // One panel [N, kPanel] of the logits: soft-max over its rows, the masks added up, and the backward of both.
 //
-// `scale` is temperature * log2(e), so that P = exp2(scale * s - maximum) * normalizer for s = T_k^T T_k. Columns that
+// `scale` is temperature * log2(e), so that P = exp2(scale * s - maximum) * normalizer for s = U_k^T U_k. Columns that
 // only pad a panel hold zeros.
 #ifndef STRF_CPU_MASKS_H
 #define STRF_CPU_MASKS_H
@@ -22,13 +22,13 @@ void raise_maximum(int64_t rows, T scale, const T* s, T* maximum) {
   for (int v = 0; v < kTileVectors; ++v) store(maximum + v * kLanes<T>, top[v]);
 }
 
-// s becomes exp2(scale * s - maximum), and normalizer 1 / its column sums.
+// s becomes exp2(scale * s - maximum), for `rows` rows, and their sums are added to `sums`.
 template <class T>
-void exponentiate(int64_t rows, T scale, T* s, const T* maximum, T* normalizer) {
+void exponentiate(int64_t rows, T scale, T* s, const T* maximum, T* sums) {
   Vec<T> top[kTileVectors], sum[kTileVectors];
   for (int v = 0; v < kTileVectors; ++v) {
     top[v] = load(maximum + v * kLanes<T>);
-    sum[v] = Vec<T>{};
+    sum[v] = load(sums + v * kLanes<T>);
   }
   for (int64_t i = 0; i < rows; ++i)
 #pragma GCC unroll 2
@@ -38,7 +38,7 @@ void exponentiate(int64_t rows, T scale, T* s, const T* maximum, T* normalizer) 
       sum[v] += e;
       store(at, e);
     }
-  for (int v = 0; v < kTileVectors; ++v) store(normalizer + v * kLanes<T>, T(1) / sum[v]);
+  for (int v = 0; v < kTileVectors; ++v) store(sums + v * kLanes<T>, sum[v]);
 }
 
 // mask (+)= e * normalizer
@@ -61,14 +61,15 @@ struct Statistics {
 };
 
 // From s[a, b] both P[a, b] (which replaces s) and P[b, a] (added to `transposed`), since S is symmetric;
-// delta[b] += sum_a P[a, b] grad_mask[a, b].
-template <class T>
+// delta[b] += sum_a P[a, b] (grad_mask[a, b] - centre[b]). With one maximum for all columns one exponential serves both.
+template <bool kOneMaximum, class T>
 void masks_both_ways(int64_t rows, T scale, Statistics<T> of, T* s, const T* grad_mask, T* transposed, bool add,
-                     T* delta) {
-  Vec<T> top[kTileVectors], z[kTileVectors], sum[kTileVectors];
+                     const T* centre, T* delta) {
+  Vec<T> top[kTileVectors], z[kTileVectors], middle[kTileVectors], sum[kTileVectors];
   for (int v = 0; v < kTileVectors; ++v) {
     top[v] = load(of.column_maximum + v * kLanes<T>);
     z[v] = load(of.column_normalizer + v * kLanes<T>);
+    middle[v] = load(centre + v * kLanes<T>);
     sum[v] = load(delta + v * kLanes<T>);
   }
   for (int64_t i = 0; i < rows; ++i) {
@@ -77,11 +78,11 @@ void masks_both_ways(int64_t rows, T scale, Statistics<T> of, T* s, const T* gra
     for (int v = 0; v < kTileVectors; ++v) {
       const int64_t at = i * kPanel<T> + v * kLanes<T>;
       const Vec<T> logit = load(s + at);
-      const Vec<T> p = exp2_of<T>(scale * logit - top[v]) * z[v];
-      const Vec<T> q = exp2_of<T>(scale * logit - row_top) * row_z;
+      const Vec<T> e = exp2_of<T>(scale * logit - top[v]), p = e * z[v];
+      const Vec<T> q = (kOneMaximum ? e : exp2_of<T>(scale * logit - row_top)) * row_z;
       store(s + at, p);
       store(transposed + at, add ? load(transposed + at) + q : q);
-      sum[v] += p * load(grad_mask + at);
+      sum[v] += p * (load(grad_mask + at) - middle[v]);
     }
   }
   for (int v = 0; v < kTileVectors; ++v) store(delta + v * kLanes<T>, sum[v]);

@@ -19,9 +19,10 @@ struct strf_plan {
 
   // Offsets into the workspace, in elements.
   int64_t reduced;     // [batch, paths, E, N]: R, replaced by its gradient at the end of the backward pass
-  int64_t pooled;      // [batch, paths, E, N]: T
-  int64_t grad_left;   // [batch, paths, E, N]: T_k dS_k
-  int64_t grad_right;  // [batch, groups, paths, N, E]: dS_k T_k^T, each group's share
+  int64_t pooled;      // [batch, paths, E, N]: T or U
+  int64_t lengths;     // [batch, paths, frames, N], cosine: what T was divided by
+  int64_t grad_left;   // [batch, paths, E, N]: U_k dS_k
+  int64_t grad_right;  // [batch, groups, paths, N, E]: dS_k U_k^T, each group's share
   int64_t grad_weight; // [parts, all_reduced, channels], transposed for contiguous x: dW of a range of frames
   int64_t scratch;     // [parts, scratch_size]; the first pack_size of each are for packed operands
   int64_t scratch_size;

@@ -81,8 +81,8 @@ def normalise_positions(pooled: Tensor) -> Tensor:
 
     The product of two columns is then the mean over the frames of the cosines between their positions.
     """
-    length = pooled.square().sum(1, keepdim=True) + EPSILON
-    return pooled * (length * pooled.shape[2]).rsqrt()
+    square = pooled.square().sum(1, keepdim=True) + EPSILON
+    return pooled / (square * pooled.shape[2]).sqrt()
 
 
 def _real_elements(reduced: Tensor, pool: Pool) -> Tensor:
