@@ -44,7 +44,8 @@ FACTORS = {
     ],
     "kinds": [("max",) * 4, ("avg",) * 4, ("max", "avg", "avg", "max")],
     "values": [("normal", 4.0), ("nearly equal", 300.0), ("grid", 4.0)],
-    "temperature": [4.0, 0.0, -2.7],  # by -2.7 even the logits of "grid" are rounded, in the literal code as well
+    # By -2.7 even the logits of "grid" are rounded, in the literal code as well; above 64 cosines' bound is not taken.
+    "temperature": [("dot", 4.0), ("dot", 0.0), ("dot", -2.7), ("cosine", 16.0), ("cosine", 64.5)],
     "limits": list(cuda_host.LIMITS),
     "offset": [0, 2, 4, 8],  # bytes from an aligned address; at least an element
     "batch": [1, 2, 3],
@@ -79,6 +80,7 @@ class HostCase:
                 operator.windows,
                 operator.kinds,
                 operator.temperature,
+                operator.similarity,
                 grad=grad,
                 channels_last=self.channels_last,
                 tf32=self.type == "tf32",
@@ -117,10 +119,11 @@ def _grid():
     for factors in pairwise(FACTORS, _sensible):
         paths = len(factors["windows"])
         values, logits = factors["values"]
+        similarity, temperature = factors["temperature"]
         case = Case(
             (factors["batch"], factors["channels"], factors["frames"], *factors["map"]),
             factors["reduced"],
-            Operator(factors["windows"], factors["kinds"][:paths], factors["temperature"]),
+            Operator(factors["windows"], factors["kinds"][:paths], temperature, similarity=similarity),
             values,
             logits,
         )
@@ -149,7 +152,7 @@ def name_of(case: HostCase) -> str:
     shape, operator = case.case.shape, case.case.operator
     layout = "last" if case.channels_last else "first"
     size = f"B{shape[0]}-C{shape[1]}-T{shape[2]}-{shape[3]}x{shape[4]}-r{case.case.reduced}"
-    pools = f"{len(operator.windows)}{operator.kinds[0]}-{case.case.values.replace(' ', '')}-{operator.temperature:g}"
+    pools = f"{len(operator.windows)}{operator.kinds[0]}-{case.case.values.replace(' ', '')}-{operator.similarity}{operator.temperature:g}"
     return f"{case.type}-{layout}-{size}-{pools}-{case.limits}-{case.offset}"
 
 
