@@ -100,6 +100,7 @@ class Problem(NamedTuple):
     average: bool = False
     channels_last: bool = True
     tf32: bool = False
+    cosine: bool = True
 
 
 # ---- What must hold -------------------------------------------------------------------------------------------------
@@ -329,7 +330,7 @@ def launches(program: Path, asked: list[tuple[Problem, Device, bool]]) -> list[l
     """The different launches that the operator makes for each problem, device and direction: True is backward."""
     lines = [
         f"{backward:d} {TYPES.index(p.type)} {p.channels_last:d} {p.tf32:d} {p.batch} {p.channels} {p.frames} "
-        f"{p.height} {p.width} {p.reduced} {p.paths} {p.window} {p.average:d} "
+        f"{p.height} {p.width} {p.reduced} {p.paths} {p.window} {p.average:d} {p.cosine:d} "
         f"{device.block_shared} {device.multiprocessors}\n"
         for p, device, backward in asked
     ]

@@ -265,8 +265,8 @@ LIMITS = {
 
 
 def arguments_of(
-    x, weight, windows, kinds, temperature, *, grad=None, channels_last=False, tf32=False, limits="sm_90", seed=0,
-    offsets=(0, 0, 0),
+    x, weight, windows, kinds, temperature, similarity="dot", *, grad=None, channels_last=False, tf32=False,
+    limits="sm_90", seed=0, offsets=(0, 0, 0),
 ):  # fmt: skip
     """The arguments of the module's `run`, from contiguous tensors; `offsets` are those of x, weight and grad in bytes.
 
@@ -286,6 +286,7 @@ def arguments_of(
         type=str(x.dtype).removeprefix("torch."),
         channels_last=channels_last,
         tf32=tf32,
+        cosine=similarity == "cosine",
         grad=None if grad is None else placed(grad),
         shared_bytes=shared_bytes,
         multiprocessors=multiprocessors,

@@ -3,7 +3,7 @@
 // a problem's launches.
 //
 // Problems come from the standard input, one a line: direction, type, layout, tf32, batch, channels, frames, height,
-// width, reduced, paths, window, kind of pool, shared bytes and multiprocessors of the device.
+// width, reduced, paths, window, kind of pool, similarity, shared bytes and multiprocessors of the device.
 //
 // This is the code that csrc/cuda runs before it launches, compiled for the host; only the launch itself is another.
 #define launch launch_on_the_host
@@ -82,11 +82,11 @@ void run(const strf_problem& problem, const Limits& limits, bool backward) {
 }  // namespace strf
 
 int main() {
-  int backward, type, layout, tf32, paths, window, kind, multiprocessors;
+  int backward, type, layout, tf32, paths, window, kind, similarity, multiprocessors;
   long long batch, channels, frames, height, width, reduced, shared_bytes;
-  while (std::scanf("%d %d %d %d %lld %lld %lld %lld %lld %lld %d %d %d %lld %d", &backward, &type, &layout, &tf32,
-                    &batch, &channels, &frames, &height, &width, &reduced, &paths, &window, &kind, &shared_bytes,
-                    &multiprocessors) == 15) {
+  while (std::scanf("%d %d %d %d %lld %lld %lld %lld %lld %lld %d %d %d %d %lld %d", &backward, &type, &layout, &tf32,
+                    &batch, &channels, &frames, &height, &width, &reduced, &paths, &window, &kind, &similarity,
+                    &shared_bytes, &multiprocessors) == 16) {
     strf_problem problem{};
     problem.batch = batch;
     problem.channels = channels;
@@ -101,6 +101,7 @@ int main() {
     problem.type = static_cast<strf_type>(type);
     problem.layout = static_cast<strf_layout>(layout);
     problem.tf32 = tf32;
+    problem.similarity = static_cast<strf_similarity>(similarity);
     if (const char* sentence = strf_check(&problem)) {
       std::fprintf(stderr, "%s\n", sentence);
       return 1;

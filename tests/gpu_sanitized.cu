@@ -151,7 +151,7 @@ int main(int count, char** words) {
       for (const auto& kind : kinds)
         for (const int32_t paths : {1, 4}) {
           strf_problem problem{size[0], size[1], size[2], size[3], size[4], size[5], paths, {},
-                               0.5,     kind.type, layout, kind.tf32};
+                               0.5,     kind.type, layout, kind.tf32, (done / 2 + done / 20) % 2 ? STRF_COSINE : STRF_DOT};
           std::memcpy(problem.pools, pools + 4 - paths, paths * sizeof pools[0]);
           require(!strf_check(&problem), "refused");
           if (!runs(problem, poisoned)) {

@@ -13,12 +13,16 @@ def factorized_attention(x, weight, pools, kinds, temperature, similarity="dot")
     mask = 0
     for path_weight, window, kind in zip(weight, pools, kinds, strict=True):
         reduced = (path_weight @ x.flatten(2)).unflatten(2, x.shape[2:])  # [B, C/n, T, H, W]
-        rows = pool(reduced, window, kind)
-        if similarity == "cosine":
-            rows = rows / ((rows.square().sum(1, keepdim=True) + 1e-6) * rows.shape[2]).sqrt()
-        rows = rows.flatten(3).flatten(1, 2)  # [B, E, N]
+        rows = rows_of(pool(reduced, window, kind), similarity)  # [B, E, N]
         mask = mask + torch.softmax(temperature * torch.einsum("bei,bej->bij", rows, rows), dim=1)
     return torch.einsum("bcti,bij->bctj", x.flatten(3), mask.to(x.dtype)).unflatten(3, x.shape[3:])
+
+
+def rows_of(pooled, similarity):
+    """U [B, E, N] of the pooled T [B, C/n, T, H, W]: its positions divided by their lengths if they are compared so."""
+    if similarity == "cosine":
+        pooled = pooled / ((pooled.square().sum(1, keepdim=True) + 1e-6) * pooled.shape[2]).sqrt()
+    return pooled.flatten(3).flatten(1, 2)
 
 
 def pool(reduced, window, kind):

@@ -28,7 +28,8 @@ if not cuda_code.find_program("cuobjdump"):
 # All kernels of the library. One that is not listed, or one that is listed and not there, is a mistake.
 KERNELS = ["double_values"]  # csrc/cuda/device.cu: shows that the library's code runs on a device
 for name in TYPES:
-    KERNELS += [f"{kind}<{name}>" for kind in ("PoolForward", "Columns", "Gradient", "PoolBackward", "Sum")]
+    KERNELS += [f"{kind}<{name}>" for kind in ("PoolForward", "Columns", "Gradient", "Sum")]
+    KERNELS += [f"LengthBackward<{name}>", f"PoolBackward<{name}>"]
     KERNELS += [f"Product<{name},64>", f"Multiply<{name},false>"]
 for name in HALF_TYPES:
     KERNELS += [f"Product<{name},128>", f"Multiply<{name},true>"]
@@ -51,7 +52,11 @@ def extremes(launches):
     """Launches for problems small and large, on every device: [((problem, device, backward), launches)]."""
     sizes = itertools.product(TYPES, DEVICES.values(), POSITIONS, SIZES, (1, 300), (1, 4), (False, True), (False, True))
     asked = [
-        (Problem(name, batch, channels, frames, *map_size, reduced, paths, 3, average, average), device, backward)
+        (
+            Problem(name, batch, channels, frames, *map_size, reduced, paths, 3, average, average, cosine=not average),
+            device,
+            backward,
+        )
         for name, device, map_size, (channels, frames, reduced), batch, paths, average, backward in sizes
     ]
     return list(zip(asked, launches(asked), strict=True))
@@ -62,7 +67,7 @@ def extremes(launches):
 
 def test_the_library_holds_exactly_the_kernels_that_are_listed():
     assert sorted(cuda_code.compiled()) == sorted(KERNELS)
-    assert len(KERNELS) == 33
+    assert len(KERNELS) == 37
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -90,6 +95,7 @@ def test_the_cases_that_run_on_the_host_launch_every_kernel_and_every_strip(laun
         device = DEVICES["H200"]._replace(block_shared=shared, multiprocessors=multiprocessors)
         sizes = (*case.case.shape, case.case.reduced, len(case.case.operator.windows))
         problem = Problem(names[case.type], *sizes, channels_last=case.channels_last, tf32=case.type == "tf32")
+        problem = problem._replace(cosine=case.case.operator.similarity == "cosine")
         asked.append((problem, device, backward))
     launched = {(launch.kernel, launch.strip) for found in launches(asked) for launch in found}
     expected = {(name, 0) for name in KERNELS if not name.startswith(("Multiply", "double_values"))}

@@ -7,6 +7,7 @@ order shows less than several would. The kernels run under AddressSanitizer and 
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ TYPES = {
     "float16": torch.float16,
 }
 PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
+SIMILARITIES = ("dot", "cosine")
 FACTORS = {
     "type": list(TYPES),
     "channels_last": [False, True],
@@ -44,7 +46,8 @@ FACTORS = {
     ],
     "kinds": [("max",) * 4, ("avg",) * 4, ("max", "avg", "avg", "max")],
     "values": [("normal", 4.0), ("nearly equal", 300.0), ("grid", 4.0)],
-    "temperature": [4.0, 0.0, -2.7],  # by -2.7 even the logits of "grid" are rounded, in the literal code as well
+    # By -2.7 even the logits of "grid" are rounded, in the literal code as well; above 64 cosines' bound is not taken.
+    "temperature": [("dot", 4.0), ("dot", 0.0), ("dot", -2.7), ("cosine", 16.0), ("cosine", 64.5)],
     "limits": list(cuda_host.LIMITS),
     "offset": [0, 2, 4, 8],  # bytes from an aligned address; at least an element
     "batch": [1, 2, 3],
@@ -79,6 +82,7 @@ class HostCase:
                 operator.windows,
                 operator.kinds,
                 operator.temperature,
+                operator.similarity,
                 grad=grad,
                 channels_last=self.channels_last,
                 tf32=self.type == "tf32",
@@ -95,6 +99,16 @@ class HostCase:
         """As in comparison.py; for TF32 the literal code's operands are rounded to it."""
         function = literal_tf32.factorized_attention if self.type == "tf32" else literal.factorized_attention
         return allowances(self.case.operator, x, weight, grad, function)
+
+    def complaints(self, results, allowed):
+        """As in comparison.py; and where a bound stands for the columns' maxima, of one that is not."""
+        wrong = complaints([results[name][None] for name in NAMES], allowed)
+        operator, positions = self.case.operator, self.case.shape[3] * self.case.shape[4]
+        if operator.similarity == "cosine" and operator.temperature <= 64 and positions > 1:
+            bound, maximum = operator.temperature / math.log(2), results["maximum"]
+            if not torch.allclose(maximum, torch.full_like(maximum, bound), rtol=1e-6):
+                wrong.append(f"the saved maximum is {maximum.min()} to {maximum.max()} instead of {bound}")
+        return wrong
 
 
 def _sensible(factors) -> bool:
@@ -117,39 +131,47 @@ def _grid():
     for factors in pairwise(FACTORS, _sensible):
         paths = len(factors["windows"])
         values, logits = factors["values"]
+        similarity, temperature = factors["temperature"]
         case = Case(
             (factors["batch"], factors["channels"], factors["frames"], *factors["map"]),
             factors["reduced"],
-            Operator(factors["windows"], factors["kinds"][:paths], factors["temperature"]),
+            Operator(factors["windows"], factors["kinds"][:paths], temperature, similarity=similarity),
             values,
             logits,
         )
         yield HostCase(factors["type"], factors["channels_last"], case, factors["limits"], factors["offset"])
 
 
+def _of_maxima(windows, cosine: bool) -> Operator:
+    return Operator(windows, ("max",) * len(windows), *((16.0,) if cosine else ()), similarity=SIMILARITIES[cosine])
+
+
 def _paper():
     """One sample at the paper's sizes with N up to 512, and N a little beyond with few channels."""
-    kinds = ("max",) * 4
     for kind, limits in itertools.product(("bfloat16", "float16"), ("sm_90", "sm_87", "sm_90-full")):
-        yield HostCase(kind, True, Case((1, 8, 1, 31, 17), 1, Operator(PAPER[3:], kinds[3:])), limits=limits)
+        operator = _of_maxima(PAPER[3:], cosine=(kind == "float16") == (limits == "sm_87"))
+        yield HostCase(kind, True, Case((1, 8, 1, 31, 17), 1, operator), limits=limits)
     for limits in ("sm_89", "sm_89-full", "sm_80-full"):
-        yield HostCase("bfloat16", False, Case((1, 32, 4, 32, 16), 2, Operator(PAPER, kinds)), limits=limits)
+        operator = _of_maxima(PAPER, cosine=limits == "sm_89-full")
+        yield HostCase("bfloat16", False, Case((1, 32, 4, 32, 16), 2, operator), limits=limits)
     stages = [((1, 128, 4, 32, 16), 8), ((1, 256, 4, 16, 8), 16), ((1, 512, 4, 16, 8), 32)]
     for (shape, reduced), kind, channels_last in itertools.product(stages, ("bfloat16", "tf32"), (False, True)):
-        yield HostCase(kind, channels_last, Case(shape, reduced, Operator(PAPER, kinds)), limits="sm_90-full")
+        operator = _of_maxima(PAPER, cosine=(kind == "bfloat16") == channels_last)
+        yield HostCase(kind, channels_last, Case(shape, reduced, operator), limits="sm_90-full")
 
 
 def _paper_stage_1():
     """N = 2048, the paper's largest; two samples, whose dM in TF32 is more than is held at a time."""
     for kind, channels_last in (("bfloat16", False), ("tf32", True)):
-        yield HostCase(kind, channels_last, Case((2, 16, 2, 64, 32), 4, Operator(PAPER[1:], ("max",) * 3)))
+        yield HostCase(kind, channels_last, Case((2, 16, 2, 64, 32), 4, _of_maxima(PAPER[1:], cosine=channels_last)))
 
 
 def name_of(case: HostCase) -> str:
     shape, operator = case.case.shape, case.case.operator
     layout = "last" if case.channels_last else "first"
     size = f"B{shape[0]}-C{shape[1]}-T{shape[2]}-{shape[3]}x{shape[4]}-r{case.case.reduced}"
-    pools = f"{len(operator.windows)}{operator.kinds[0]}-{case.case.values.replace(' ', '')}-{operator.temperature:g}"
+    pools = f"{len(operator.windows)}{operator.kinds[0]}-{case.case.values.replace(' ', '')}"
+    pools += f"-{operator.similarity}{operator.temperature:g}"
     return f"{case.type}-{layout}-{size}-{pools}-{case.limits}-{case.offset}"
 
 
@@ -177,7 +199,7 @@ def under_way(workers, request):
 def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(case, under_way):
     allowed = case.allowances(*case.inputs())
     results = case.tensors(under_way.pop(case))
-    assert not complaints([results[name][None] for name in NAMES], allowed)
+    assert not case.complaints(results, allowed)
 
 
 def test_the_grid_meets_every_pair_of_values():
@@ -195,12 +217,19 @@ def _bits(tensors):
     return {name: tensor.contiguous().view(torch.uint8) for name, tensor in tensors.items()}
 
 
+# Half of them, of every type and in both layouts, compare positions by cosines.
 SMALL = [
-    HostCase(kind, channels_last, Case((3, 24, 2, 7, 5), 3, Operator(PAPER, ("max", "avg", "avg", "max"))), "sm_80")
-    for kind, channels_last in itertools.product(TYPES, (False, True))
+    HostCase(
+        kind,
+        channels_last,
+        Case((3, 24, 2, 7, 5), 3, Operator(PAPER, ("max", "avg", "avg", "max"), similarity=similarity)),
+        "sm_80",
+    )
+    for index, kind in enumerate(TYPES)
+    for channels_last, similarity in zip((False, True), SIMILARITIES[:: -1 if index % 2 else 1], strict=True)
 ]
 LARGE = [
-    HostCase(kind, index % 2 == 0, Case((2, 24, 2, 13, 10), 3, Operator(PAPER, ("max",) * 4)))
+    HostCase(kind, index % 2 == 0, Case((2, 24, 2, 13, 10), 3, _of_maxima(PAPER, cosine=index % 2 == 1)))
     for index, kind in enumerate(TYPES)
 ]
 
@@ -241,6 +270,15 @@ def test_nan_and_infinity_stay_in_their_sample(case, workers, value):
             assert torch.equal(clean[name][sample], other[name][sample]), name
     assert not other["y"][1].isfinite().all()
     assert not other["grad_weight"].isfinite().all()
+
+
+@pytest.mark.parametrize("case", [case for case in SMALL if case.case.operator.similarity == "cosine"], ids=name_of)
+def test_positions_without_any_length_are_as_exact_as_others(case, workers):
+    x, weight, grad = case.inputs()
+    x[:, :, :, :4] = 0  # more than the pools reach over
+    allowed = case.allowances(x, weight, grad)
+    results = case.tensors(case.submit(workers, x, weight, grad))
+    assert not case.complaints(results, allowed)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=name_of)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 import cuda_host
-from comparison import NAMES, Case, Operator, complaints
+from comparison import Case, Operator
 from cuda_host import ROOT, RunError
 from test_cuda_host import PAPER, HostCase, name_of
 
@@ -26,6 +26,12 @@ CHANNELS_LAST = replace(RAGGED, channels_last=True)
 TIES = replace(RAGGED, case=replace(RAGGED.case, values="grid"))
 FLOAT = HostCase("tf32", False, Case((1, 70, 2, 20, 13), 3, MIXED))
 EXACT_FLOAT = replace(FLOAT, type="float32")
+COSINE_MIXED = replace(MIXED, temperature=16.0, similarity="cosine")
+# 20 channels of 2 frames: the second tile of 32 rows has a part of a frame.
+COSINE = replace(RAGGED, case=replace(RAGGED.case, reduced=20, operator=COSINE_MIXED))
+SAME_LENGTH = HostCase(
+    "float16", False, Case((3, 5, 3, 16, 8), 2, Operator(PAPER[3:], ("max",), 64.0, similarity="cosine"))
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,27 @@ MUTATIONS = {
         EXACT_FLOAT,
     ),
     "pool: the last of equal maxima": Mutation("pool.cuh", "value > best ||", "value >= best ||", TIES),
+    # Similarity cosine
+    "pool: lengths of one channel too few": Mutation(
+        "pool.cuh", "e < first + shape.reduced; ++e) {", "e < first + shape.reduced - 1; ++e) {", COSINE
+    ),
+    "pool: lengths of a tile's own channels alone": Mutation(
+        "pool.cuh", "pooled(params, path_index, position + i, e, nullptr);", "Wide(0);", COSINE
+    ),
+    "pool: the gradient along a position kept": Mutation("pool.cuh", " - pooled(row) * along) *", ") *", COSINE),
+    "plan: the sum over frames for the mean": Mutation(
+        "plan.cuh", "temperature / problem.frames", "temperature", COSINE
+    ),
+    "plan: a bound of another base": Mutation(
+        "plan.cuh", "shape.bounded ? problem.temperature * kLog2E", "shape.bounded ? problem.temperature", COSINE
+    ),
+    "plan: quotients rounded to half types": Mutation(
+        "plan.cuh", "(averages || shape.cosine)", "averages", SAME_LENGTH
+    ),
+    "strip: sums of one path where others are read": Mutation("strip.cuh", "(bounded ? turn : 1)", "1", COSINE),
+    "gradient: one of two terms with a bound": Mutation(
+        "gradient.cuh", "* (along[v] + across[v]);", "* (along[v] + along[v]);", COSINE
+    ),
     "sum: one part too few": Mutation("pool.cuh", "part < params.count", "part + 1 < params.count"),
 }
 
@@ -121,7 +148,7 @@ def _complaints(csrc, case, *, sanitized=False):
             results = case.tensors(case.submit(workers, *case.inputs()))
         except RunError as error:
             return [str(error)]
-    return complaints([results[name][None] for name in NAMES], _allowances(case))
+    return case.complaints(results, _allowances(case))
 
 
 def _complaints_with(mutation, folder):
@@ -139,13 +166,14 @@ class Barrier:
     text: str
 
     def complaints_without(self, folder):
-        """In the first of two cases that has any: one with all positions in one chunk, one with several."""
+        """In the first case that has any: with all positions in one chunk, the same by cosines, with several chunks."""
         shutil.copytree(ROOT / "csrc", folder / "csrc")
         path = folder / "csrc" / "cuda" / self.file
         lines = path.read_text().splitlines(keepends=True)
         lines[self.line] = lines[self.line].replace(self.text, ";", 1)
         path.write_text("".join(lines))
-        return _complaints(folder / "csrc", RAGGED) or _complaints(folder / "csrc", FLOAT)
+        cases = (RAGGED, COSINE, FLOAT)
+        return next(filter(None, (_complaints(folder / "csrc", case) for case in cases)), [])
 
     def __str__(self):
         return f"{self.file}:{self.line + 1}: {self.text}"

@@ -4,6 +4,7 @@ That they compute the equations, take every layout and refuse what they must is 
 are among the backends. What is Triton's alone is in test_gpu_triton.py.
 """
 
+import dataclasses
 import subprocess
 import sys
 
@@ -25,14 +26,19 @@ if not ON_A_GPU:
     pytest.skip(f"no backend runs on a GPU here: {NOT_ON_A_GPU}", allow_module_level=True)
 pytestmark = pytest.mark.gpu
 
-PAPER = Operator(((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3)), ("max",) * 4)
-MIXED = Operator(((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), ("max", "avg", "avg", "max"))
-OPTIONS = ([size for window in MIXED.windows for size in window], [native.KINDS[kind] for kind in MIXED.kinds], 4.0)
+DOT = Operator(((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3)), ("max",) * 4)
+COSINE = dataclasses.replace(DOT, temperature=16.0, similarity="cosine")
+MIXED = dataclasses.replace(
+    COSINE, windows=((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), kinds=("max", "avg", "avg", "max")
+)
+OPTIONS = ([size for window in MIXED.windows for size in window], [native.KINDS[kind] for kind in MIXED.kinds], 16.0)
 PAPER_SIZES = {
-    "stage 2": Case((2, 128, 4, 32, 16), 8, PAPER),
-    "stage 3": Case((2, 256, 4, 16, 8), 16, PAPER),
-    "stage 4": Case((2, 512, 4, 16, 8), 32, PAPER),
-    "stage 2 before its stride": Case((1, 128, 4, 64, 32), 8, PAPER),
+    "stage 2": Case((2, 128, 4, 32, 16), 8, COSINE),
+    "stage 2, dot": Case((2, 128, 4, 32, 16), 8, DOT),
+    "stage 3": Case((2, 256, 4, 16, 8), 16, COSINE),
+    "stage 4, dot": Case((2, 512, 4, 16, 8), 32, DOT),
+    "stage 2 before its stride": Case((1, 128, 4, 64, 32), 8, COSINE),
+    "stage 2 before its stride, dot": Case((1, 128, 4, 64, 32), 8, DOT),
 }
 PRECISIONS = [*((dtype, "highest") for dtype in native.DTYPES), (torch.float32, "high")]
 
@@ -143,7 +149,7 @@ def test_gradients_pass_gradcheck(attend, layout):
 def test_both_operators_are_what_their_schemas_and_fakes_say(backend, layout, dtype, products):
     forward, backward = choice.OPERATORS[backend]
     x, weight, grad = make((2, 8, 3, 5, 4), 2, dtype, layout)
-    options = (*OPTIONS, products == "high")
+    options = (*OPTIONS, products == "high", layout == "contiguous")  # by cosines in one layout, by dot in the other
     _, maximum, normalizer = forward(x, weight, *options)
     torch.library.opcheck(forward, (x, weight, *options))
     torch.library.opcheck(backward, (grad, x, weight, maximum, normalizer, *options))
@@ -165,11 +171,11 @@ def test_tensors_on_several_devices_are_refused_with_their_names(backend):
     forward, backward = choice.OPERATORS[backend]
     about_weight, about_maximum = SEVERAL_DEVICES[backend]
     x, weight, grad = make((2, 8, 3, 5, 4), 2)
-    y, maximum, normalizer = forward(x, weight, *OPTIONS, False)
+    y, maximum, normalizer = forward(x, weight, *OPTIONS, False, True)
     with pytest.raises((RuntimeError, InputError), match=about_weight):
-        forward(x, weight.cpu(), *OPTIONS, False)
+        forward(x, weight.cpu(), *OPTIONS, False, True)
     with pytest.raises((RuntimeError, InputError), match=about_maximum):
-        backward(grad, x, weight, maximum.cpu(), normalizer, *OPTIONS, False)
+        backward(grad, x, weight, maximum.cpu(), normalizer, *OPTIONS, False, True)
     with pytest.raises(InputError, match="backend cpu takes tensors on the CPU, but x is on cuda:0"):
         factorized_attention(x, weight, MIXED.windows, backend="cpu")
     if backend == ON_A_GPU[0]:

@@ -99,11 +99,12 @@ import sys
 import torch
 from strf_cuda import factorized_attention
 for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
-    for layout in (torch.contiguous_format, torch.channels_last_3d):
+    for layout, similarity in ((torch.contiguous_format, "cosine"), (torch.channels_last_3d, "dot")):
         x = torch.randn(2, 24, 3, 9, 7).to("cuda", dtype).contiguous(memory_format=layout).requires_grad_()
         weight = (torch.randn(4, 3, 24) / 5).to("cuda", dtype).requires_grad_()
         pools = [(1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)]
-        y = factorized_attention(x, weight, pools, pool=["max", "avg", "avg", "max"], backend=sys.argv[1])
+        options = dict(similarity=similarity, backend=sys.argv[1])
+        y = factorized_attention(x, weight, pools, pool=["max", "avg", "avg", "max"], **options)
         y.backward(torch.ones_like(y))
         assert x.grad.cpu().isfinite().all() and weight.grad.cpu().isfinite().all()
 print("all computed")

@@ -11,7 +11,8 @@
 
 namespace strf {
 
-// The three statistics of a path in the backward pass, each [padded_positions], 0 from N on.
+// The three statistics of a path in the backward pass, each [padded_positions], 0 from N on. Where logits are bounded,
+// the maximum is 0 everywhere: the bound is subtracted already.
 enum Statistic { kMaximum, kNormalizer, kScaledDelta, kStatistics };
 
 template <class Type>
@@ -70,18 +71,22 @@ struct Columns {
 
     STRF_DEVICE void forward() const {
       const Shape& shape = params.shape;
-      Wide top[2] = {-Wide(INFINITY), -Wide(INFINITY)}, sum[2] = {};  // of rows lane / 4 and lane / 4 + 8
+      const Wide start = shape.bounded ? Wide(0) : -Wide(INFINITY);
+      Wide top[2] = {start, start}, sum[2] = {};  // of rows lane / 4 and lane / 4 + 8
       for (int i = 0; i < shape.positions; i += Type::kBlock) {
         Logits<Type> s;
         logits(i, s);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          Wide highest = top[half];
+          Wide base = 0;
+          if (!shape.bounded) {
+            Wide highest = top[half];
 #pragma unroll
-          for (int u = 0; u < Type::kTiles; ++u) highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
-          const Wide base = highest == -Wide(INFINITY) ? Wide(0) : highest;  // so that erased columns alone count 0
-          sum[half] *= exp2_fast(top[half] - base);
-          top[half] = highest;
+            for (int u = 0; u < Type::kTiles; ++u) highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
+            if (highest > -Wide(INFINITY)) base = highest;  // so that erased columns alone count 0
+            sum[half] *= exp2_fast(top[half] - base);
+            top[half] = highest;
+          }
 #pragma unroll
           for (int u = 0; u < Type::kTiles; ++u)
             sum[half] += exp2_fast(s[u][2 * half] - base) + exp2_fast(s[u][2 * half + 1] - base);
@@ -102,7 +107,7 @@ struct Columns {
         total += shuffle_xor(total, 2);
         const int j = first + lane / 4 + 8 * half;
         if (lane % 4 == 0 && j < positions) {
-          params.maximum[path_index * positions + j] = highest;
+          params.maximum[path_index * positions + j] = highest + static_cast<Wide>(params.shape.bound);
           params.normalizer[path_index * positions + j] = Wide(1) / total;
         }
       }
@@ -117,7 +122,7 @@ struct Columns {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int j = smaller(first + lane / 4 + 8 * half, positions - 1);
-        maximum[half] = params.maximum[path_index * positions + j];
+        maximum[half] = shape.bounded ? Wide(0) : params.maximum[path_index * positions + j];
         normalizer[half] = params.normalizer[path_index * positions + j];
         grad_mask[half] = params.grad_mask + (sample * positions + j) * shape.padded_positions + t * Type::kPiece;
       }

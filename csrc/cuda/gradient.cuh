@@ -27,7 +27,7 @@ struct Gradient {
 
   struct Params {
     Shape shape;
-    Wide temperature;
+    Wide factor;  // of the logits
     const Storage* pooled;                            // T [batch][paths][padded_positions][position_pitch]
     const Storage* transposed;                        // [batch][paths][wide_rows][padded_positions]
     const Wide* statistics;                           // [batch][paths][kStatistics][padded_positions]
@@ -133,14 +133,13 @@ struct Gradient {
       load_wide<Type>(statistics + which * shape.padded_positions + i + t * Type::kPiece, values);
     };
     Wide maximum[Type::kPiece], normalizer[Type::kPiece], delta[Type::kPiece];
-    of_columns(kMaximum, maximum);
+    if (!shape.bounded) of_columns(kMaximum, maximum);
     of_columns(kNormalizer, normalizer);
     of_columns(kScaledDelta, delta);
     Piece terms[kTerms][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Wide* row = statistics + first + group + 8 * half;
-      const Wide row_maximum = row[kMaximum * shape.padded_positions];
       const Wide row_normalizer = row[kNormalizer * shape.padded_positions];
       const Wide row_delta = row[kScaledDelta * shape.padded_positions];
       Wide along[Type::kPiece], across[Type::kPiece], sum[Type::kPiece];
@@ -148,10 +147,21 @@ struct Gradient {
       Type::unpack(grad[half][1], across);
 #pragma unroll
       for (int v = 0; v < Type::kPiece; ++v) {
-        const Wide logit = s[0][v / 2][2 * half + v % 2];
-        const Wide power = exp2_fast(logit - row_maximum), transposed = exp2_fast(logit - maximum[v]);
-        sum[v] = fused_multiply_add(transposed, fused_multiply_add(across[v], normalizer[v], -delta[v]),
-                                    power * fused_multiply_add(along[v], row_normalizer, -row_delta));
+        along[v] = fused_multiply_add(along[v], row_normalizer, -row_delta);
+        across[v] = fused_multiply_add(across[v], normalizer[v], -delta[v]);
+      }
+      if (shape.bounded) {  // one power serves both
+#pragma unroll
+        for (int v = 0; v < Type::kPiece; ++v)
+          sum[v] = exp2_fast(s[0][v / 2][2 * half + v % 2]) * (along[v] + across[v]);
+      } else {
+        const Wide row_maximum = row[kMaximum * shape.padded_positions];
+#pragma unroll
+        for (int v = 0; v < Type::kPiece; ++v) {
+          const Wide logit = s[0][v / 2][2 * half + v % 2];
+          const Wide power = exp2_fast(logit - row_maximum), transposed = exp2_fast(logit - maximum[v]);
+          sum[v] = fused_multiply_add(transposed, across[v], power * along[v]);
+        }
       }
       terms[0][half] = Type::pack(sum);
       if constexpr (kTerms == 2) terms[1][half] = Type::rest_of(sum);
@@ -181,7 +191,7 @@ struct Gradient {
         for (int n = 0; n < kSlotRows / 8; n += kTogether) {
           Wide values[kWidePiece];
 #pragma unroll
-          for (int v = 0; v < kWidePiece; ++v) values[v] = params.temperature * acc[slot][n + v / 2][2 * half + v % 2];
+          for (int v = 0; v < kWidePiece; ++v) values[v] = params.factor * acc[slot][n + v / 2][2 * half + v % 2];
           *reinterpret_cast<Piece*>(to + n * 8) = wide_piece(values);
         }
       }

@@ -196,6 +196,9 @@ STRF_DEVICE uint32_t high_word(double x) { return static_cast<uint32_t>(__double
 STRF_DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 STRF_DEVICE double fused_multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }
 
+STRF_DEVICE float square_root(float x) { return __fsqrt_rn(x); }
+STRF_DEVICE double square_root(double x) { return __dsqrt_rn(x); }
+
 // The larger one; a NaN gives way to a number.
 STRF_DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 STRF_DEVICE double larger(double a, double b) { return fmax(a, b); }

@@ -65,22 +65,23 @@ STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type:
   }
 }
 
-// Turns products into log2(e) * logits, and gives columns from `valid` on, which do not exist, minus infinity. `valid`
-// counts from the block's first column. Rounded here once and for all, so that the largest less itself is 0 everywhere.
+// Turns products into log2(e) * logits, less their bound where there is one, and gives columns from `valid` on, which do
+// not exist, minus infinity. `valid` counts from the block's first column. Rounded here once and for all, so that the
+// largest less itself is 0 everywhere.
 template <class Type, int kGroups>
 STRF_DEVICE void scale_logits(const Shape& shape, int valid, Logits<Type> (&s)[kGroups]) {
   using Wide = typename Type::Wide;
-  const Wide scale = static_cast<Wide>(shape.scale);
+  const Wide scale = static_cast<Wide>(shape.scale), bound = static_cast<Wide>(shape.bound);
   const int t = lane_index() % 4;
 #pragma unroll
   for (int v = 0; v < Type::kPiece; ++v) {
-    const Wide nothing = t * Type::kPiece + v < valid ? Wide(0) : -Wide(INFINITY);
+    const Wide shift = t * Type::kPiece + v < valid ? -bound : -Wide(INFINITY);
 #pragma unroll
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         Wide& logit = s[m][v / 2][2 * half + v % 2];
-        logit = fused_multiply_add(logit, scale, nothing);
+        logit = fused_multiply_add(logit, scale, shift);
       }
   }
 }

@@ -26,7 +26,7 @@ class Run {
         shape_(plan_.shape),
         limits_(limits),
         batch_(problem.batch),
-        temperature_(problem.temperature),
+        factor_(logit_factor(problem)),
         backward_(backward),
         x_(static_cast<const Storage*>(x)),
         weight_(static_cast<const Storage*>(weight)),
@@ -59,6 +59,7 @@ class Run {
              const_cast<Wide*>(static_cast<const Wide*>(normalizer)), sample, count);
       pooled_gradient(sample, count);
     }
+    if (shape_.cosine) length_backward();
     pool_backward();
     multiply(grad, static_cast<Storage*>(grad_x), kOfColumn, nullptr, nullptr);
     weight_gradient(static_cast<Storage*>(grad_weight));
@@ -176,7 +177,7 @@ class Run {
     typename Gradient<Type>::Params params{};
     const int64_t map = sample * shape_.paths;
     params.shape = shape_;
-    params.temperature = static_cast<Wide>(temperature_);
+    params.factor = static_cast<Wide>(factor_);
     params.pooled = at<Storage>(plan_.pooled) + map * shape_.pooled_size();
     params.transposed = at<Storage>(plan_.transposed) + map * shape_.transposed_size();
     params.statistics = at<Wide>(plan_.statistics) + map * kStatistics * shape_.padded_positions;
@@ -184,6 +185,17 @@ class Run {
     params.grad_mask_transposed = at<Storage>(plan_.grad_mask_transposed);
     params.gradient = at<Wide>(plan_.gradient) + map * shape_.gradient_size();
     go<Gradient<Type>>(params, Gradient<Type>::blocks(shape_, count), 0);
+  }
+
+  void length_backward() {
+    typename LengthBackward<Type>::Params params{};
+    params.shape = shape_;
+    copy_pools(params.pools);
+    params.reduced = at<Storage>(plan_.reduced);
+    params.largest = at<int32_t>(plan_.largest);
+    params.gradient = at<Wide>(plan_.gradient);
+    params.vectors = batch_ * shape_.paths * shape_.positions * shape_.frames;
+    go<LengthBackward<Type>>(params, LengthBackward<Type>::blocks(params), 0);
   }
 
   void pool_backward() {
@@ -270,7 +282,7 @@ class Run {
   const Shape& shape_;
   const Limits limits_;
   const int64_t batch_;
-  const double temperature_;
+  const double factor_;
   const bool backward_;
   const Storage *x_, *weight_;
   uint8_t* workspace_;

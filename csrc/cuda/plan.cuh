@@ -16,7 +16,13 @@ inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1)
 
 inline int element_bytes(strf_type type) { return type == STRF_FLOAT64 ? 8 : type == STRF_FLOAT32 ? 4 : 2; }
 
+// What products of T_k are multiplied by: positions of T_k have length 1, and the mean over frames is taken here.
+inline double logit_factor(const strf_problem& problem) {
+  return problem.similarity == STRF_COSINE ? problem.temperature / problem.frames : problem.temperature;
+}
+
 inline Shape shape_of(const strf_problem& problem) {
+  constexpr double kLog2E = 1.4426950408889634074;
   const int block = kBlockBytes / element_bytes(problem.type);
   Shape shape{};
   shape.channels = static_cast<int>(problem.channels);
@@ -32,16 +38,20 @@ inline Shape shape_of(const strf_problem& problem) {
   shape.wide_rows = static_cast<int>(round_up(shape.rows, 32));
   shape.all_reduced = shape.paths * shape.reduced;
   shape.all_pitch = static_cast<int>(round_up(shape.all_reduced, block));
+  shape.cosine = problem.similarity == STRF_COSINE;
   shape.position_pitch = shape.row_pitch;
   for (int path = 0; path < shape.paths; ++path) {
     const strf_pool& pool = problem.pools[path];
     const bool averages = pool.kind == STRF_POOL_AVERAGE && (pool.frames > 1 || pool.height > 1 || pool.width > 1);
-    shape.split[path] = averages && element_bytes(problem.type) == 2;
+    shape.split[path] = (averages || shape.cosine) && element_bytes(problem.type) == 2;
     if (shape.split[path]) shape.position_pitch = 2 * shape.row_pitch;
   }
   shape.channels_last = problem.layout == STRF_CHANNELS_LAST;
   shape.exact = !problem.tf32;
-  shape.scale = problem.temperature * 1.4426950408889634074;
+  shape.scale = logit_factor(problem) * kLog2E;
+  // A single position's mask is 1 exactly, as its logit less itself is 0.
+  shape.bounded = strf_is_bounded(&problem) && shape.positions > 1;
+  shape.bound = shape.bounded ? problem.temperature * kLog2E : 0;
   return shape;
 }
 

@@ -1,4 +1,5 @@
-// T_k = pool_k(R_k) and its gradient: stride 1, same size, padding takes no part.
+// T_k = pool_k(R_k) and its gradient: stride 1, same size, padding takes no part. For similarity cosine the reduced
+// channels of a position and frame, t, are then divided by sqrt(|t|^2 + 1e-6): T_k is sqrt(frames) U_k of strf.h.
 #ifndef STRF_POOL_CUH
 #define STRF_POOL_CUH
 
@@ -11,6 +12,8 @@ struct Pool {
   int frames, height, width;  // to each side of an element
   bool average;
 };
+
+constexpr double kEpsilon = 1e-6;  // of the squared length of a position
 
 // Positions around one, first and end in each dimension.
 struct Box {
@@ -33,6 +36,28 @@ struct Box {
         for (int w = w0; w < w1; ++w) visit(t, h * shape.width + w);
   }
 };
+
+// One channel of one sample's R: frame * N + position finds an element.
+template <class Type>
+struct Channel {
+  const typename Type::Storage* first;
+  int pitch;
+
+  STRF_DEVICE typename Type::Wide at(int place) const { return Type::load(first + int64_t(place) * pitch); }
+
+  STRF_DEVICE typename Type::Wide average(const Shape& shape, const Box& box) const {
+    typename Type::Wide sum = 0;
+    box.for_each(shape, [&](int t, int n) { sum += at(t * shape.positions + n); });
+    return sum / box.count();
+  }
+};
+
+template <class Type>
+STRF_DEVICE Channel<Type> channel_of(const Shape& shape, const typename Type::Storage* reduced, int64_t path_index,
+                                     int row) {
+  const int channel = static_cast<int>(path_index % shape.paths) * shape.reduced + row % shape.reduced;
+  return {reduced + path_index / shape.paths * shape.frames * shape.reduced_size() + channel, shape.all_pitch};
+}
 
 // A block pools 64 positions by one block of T_k's rows, and writes them in both orders.
 template <class Type>
@@ -69,41 +94,57 @@ struct PoolForward {
     Wide* tile = reinterpret_cast<Wide*>(shared_memory());  // [64][kTilePitch]
     for (int index = thread_index(); index < kPanel * Type::kBlock; index += kThreads) {
       const int i = index / Type::kBlock, e = index % Type::kBlock;
-      tile[i * kTilePitch + e] = pooled(params, path_index, position + i, row + e);
+      tile[i * kTilePitch + e] = pooled(params, path_index, position + i, row + e, params.largest);
+    }
+    if (shape.cosine) {
+      sync_threads();
+      divide_by_lengths(params, path_index, position, row, tile);
     }
     sync_threads();
     store(params, path_index, position, row, tile);
   }
 
  private:
-  static STRF_DEVICE Wide pooled(const Params& params, int64_t path_index, int position, int row) {
+  // Notes where a maximum was, unless `largest` is null.
+  static STRF_DEVICE Wide pooled(const Params& params, int64_t path_index, int position, int row, int32_t* largest) {
     const Shape& shape = params.shape;
     if (position >= shape.positions || row >= shape.rows) return 0;
-    const int path = static_cast<int>(path_index % shape.paths), frame = row / shape.reduced;
-    const int channel = path * shape.reduced + row % shape.reduced;
-    const Storage* reduced = params.reduced + path_index / shape.paths * shape.frames * shape.reduced_size() + channel;
-    const Pool& pool = params.pools[path];
-    const Box box = Box::around(shape, pool, frame, position);
-    const auto at = [&](int t, int n) {
-      return Type::load(reduced + t * shape.reduced_size() + int64_t(n) * shape.all_pitch);
-    };
-    if (pool.average) {
-      Wide sum = 0;
-      box.for_each(shape, [&](int t, int n) { sum += at(t, n); });
-      return sum / box.count();
-    }
+    const Pool& pool = params.pools[path_index % shape.paths];
+    const Channel<Type> channel = channel_of<Type>(shape, params.reduced, path_index, row);
+    const Box box = Box::around(shape, pool, row / shape.reduced, position);
+    if (pool.average) return channel.average(shape, box);
     Wide best = -Wide(INFINITY);
     int where = box.t0 * shape.positions + box.h0 * shape.width + box.w0;
     box.for_each(shape, [&](int t, int n) {
-      const Wide value = at(t, n);
+      const Wide value = channel.at(t * shape.positions + n);
       if (value > best || value != value) {
         best = value;
         where = t * shape.positions + n;
       }
     });
-    if (params.largest)
-      params.largest[path_index * shape.gradient_size() + int64_t(position) * shape.wide_rows + row] = where;
+    if (largest) largest[path_index * shape.gradient_size() + int64_t(position) * shape.wide_rows + row] = where;
     return best;
+  }
+
+  // A length takes all reduced channels of its frame; those that are rows of other tiles are pooled here once more.
+  static STRF_DEVICE void divide_by_lengths(const Params& params, int64_t path_index, int position, int row,
+                                            Wide* tile) {
+    const Shape& shape = params.shape;
+    const int end = smaller(row + Type::kBlock, shape.rows), first_frame = row / shape.reduced;
+    const int frames = end > row ? (end - 1) / shape.reduced + 1 - first_frame : 0;
+    for (int index = thread_index(); index < kPanel * frames; index += kThreads) {
+      const int i = index % kPanel, first = (first_frame + index / kPanel) * shape.reduced;
+      Wide square = kEpsilon;
+      for (int e = first; e < first + shape.reduced; ++e) {
+        const bool here = e >= row && e < end;
+        const Wide value = here ? tile[i * kTilePitch + e - row]
+                                : pooled(params, path_index, position + i, e, nullptr);
+        square += value * value;
+      }
+      const Wide factor = Wide(1) / square_root(square);
+      for (int e = first < row ? row : first; e < smaller(first + shape.reduced, end); ++e)
+        tile[i * kTilePitch + e - row] *= factor;
+    }
   }
 
   static STRF_DEVICE void store(const Params& params, int64_t path_index, int position, int row, const Wide* tile) {
@@ -133,6 +174,52 @@ struct PoolForward {
       if constexpr (sizeof(Storage) == 2)
         if (split) *reinterpret_cast<Piece*>(to + shape.transposed_part()) = Type::rest_of(values);
     }
+  }
+};
+
+// From dV, V being T_k divided by its lengths, to dT_k, in place: dt = (dv - v (v . dv)) / sqrt(|t|^2 + 1e-6). A thread
+// does one position of one frame. V is rounded, and nearly all of dv may lie along it, so t comes from R once more.
+template <class Type>
+struct LengthBackward {
+  using Storage = typename Type::Storage;
+  using Wide = typename Type::Wide;
+
+  static constexpr int kThreads = 256, kBlocks = 4;
+
+  struct Params {
+    Shape shape;
+    Pool pools[STRF_MAX_PATHS];
+    const Storage* reduced;  // R [batch][frames][N][all_pitch]
+    const int32_t* largest;  // as PoolForward wrote it
+    Wide* gradient;          // dV, then dT [batch][paths][N][wide_rows]
+    int64_t vectors;         // batch * paths * N * frames
+  };
+
+  static int64_t blocks(const Params& params) { return (params.vectors + kThreads - 1) / kThreads; }
+
+  static STRF_DEVICE void run(const Params& params) {
+    const Shape& shape = params.shape;
+    const int64_t index = block_index() * kThreads + thread_index();
+    if (index >= params.vectors) return;
+    const int frame = static_cast<int>(index % shape.frames);
+    const int64_t place = index / shape.frames, path_index = place / shape.positions;
+    const Pool& pool = params.pools[path_index % shape.paths];
+    const Box box = Box::around(shape, pool, frame, static_cast<int>(place % shape.positions));
+    const int64_t first = place * shape.wide_rows + frame * shape.reduced;
+    const auto pooled = [&](int row) {
+      const Channel<Type> channel = channel_of<Type>(shape, params.reduced, path_index, row);
+      return pool.average ? channel.average(shape, box) : channel.at(params.largest[first + row]);
+    };
+    Wide square = kEpsilon, along = 0;
+    for (int row = 0; row < shape.reduced; ++row) {
+      const Wide value = pooled(row);
+      square += value * value;
+      along += value * params.gradient[first + row];
+    }
+    along /= square;
+    const Wide factor = Wide(1) / square_root(square);
+    for (int row = 0; row < shape.reduced; ++row)
+      params.gradient[first + row] = (params.gradient[first + row] - pooled(row) * along) * factor;
   }
 };
 

@@ -18,11 +18,14 @@ struct Shape {
   int wide_rows;         // E padded to a multiple of 32: one position of T_k's gradient, and rows of T_k transposed
   int all_reduced;       // paths * reduced, one position of R
   int all_pitch;         // that padded to a block
-  bool split[STRF_MAX_PATHS];  // an average that a half type would round: kept as a sum of two, each row_pitch long
+  bool split[STRF_MAX_PATHS];  // averages and quotients, which a half type would round: sums of two, each row_pitch long
   int position_pitch;          // row_pitch, or twice that where any path is split
   bool channels_last;
   bool exact;    // float32 products as good as float32's
-  double scale;  // temperature * log2(e)
+  bool cosine;   // T_k's positions are divided by their lengths in every frame
+  double scale;  // from products of T_k to logits in powers of two: temperature * log2(e), for cosines over `frames`
+  bool bounded;  // whether every column's maximum is taken to be `bound`, which is subtracted at once; otherwise that
+  double bound;  // is 0, and the maximum is searched
 
   // Elements from one path of T_k to the next, and of its transposed copy.
   STRF_SHARED int64_t pooled_size() const { return int64_t(padded_positions) * position_pitch; }

@@ -170,15 +170,66 @@ struct Strip {
     if (params.statistics == kOfColumn)
       add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
     else if constexpr (kInOneChunk)
-      add_soft_max(path_index, first + row, s, mask);
+      add_soft_max(path_index, first + row, (row / kBuiltRows * params.shape.paths + path) & 1, s, mask);
     else
       add_with_row_statistics(path_index, first + row, s, mask);
   }
 
-  STRF_DEVICE void add_soft_max(int64_t path_index, int row, Mask& s, Mask& mask) {
+  // `turn` alternates from call to call.
+  STRF_DEVICE void add_soft_max(int64_t path_index, int row, int turn, Mask& s, Mask& mask) {
+    const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = member();
+    const bool bounded = params.shape.bounded;
+    Wide maximum[kGroups][2] = {};
+    if (!bounded) find_maximum(s, maximum);
+    // Without the maxima's barrier, sums of the call before may still be read: these go where the maxima would be.
+    Wide* exchanged_sum = exchange + (bounded ? turn : 1) * kTeamWarps * kBuiltRows;
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        Wide sum = 0;
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b) {
+          if ((b * kTeamWarps + warp) * Type::kBlock >= params.shape.positions) break;
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+            for (int v = 2 * half; v < 2 * half + 2; ++v) {
+              s[b][m][u][v] = exp2_fast(s[b][m][u][v] - maximum[m][half]);
+              sum += s[b][m][u][v];
+            }
+        }
+        sum += shuffle_xor(sum, 1);
+        sum += shuffle_xor(sum, 2);
+        if (t == 0) exchanged_sum[warp * kBuiltRows + team_row() + 16 * m + 8 * half + group] = sum;
+      }
+    sync_threads();  // every warp's sums are there; the maxima are no longer read
+#pragma unroll
+    for (int m = 0; m < kGroups; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int place = team_row() + 16 * m + 8 * half + group, j = row + place;
+        Wide sum = 0;
+#pragma unroll
+        for (int other = 0; other < kTeamWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
+        const Wide normalizer = Wide(1) / sum;
+        if (warp == 0 && t == 0 && j < params.shape.positions) {
+          params.maximum[path_index * params.shape.positions + j] =
+              maximum[m][half] + static_cast<Wide>(params.shape.bound);
+          params.normalizer[path_index * params.shape.positions + j] = normalizer;
+        }
+#pragma unroll
+        for (int b = 0; b < Tiles::kBuilt; ++b)
+#pragma unroll
+          for (int u = 0; u < Type::kTiles; ++u)
+#pragma unroll
+            for (int v = 2 * half; v < 2 * half + 2; ++v) mask[b][m][u][v] += s[b][m][u][v] * normalizer;
+      }
+  }
+
+  STRF_DEVICE void find_maximum(const Mask& s, Wide (&maximum)[kGroups][2]) const {
     const int lane = lane_index(), group = lane / 4, t = lane % 4, warp = member();
     Wide* exchanged_max = exchange;  // [kTeamWarps][kBuiltRows]
-    Wide* exchanged_sum = exchanged_max + kTeamWarps * kBuiltRows;
 #pragma unroll
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
@@ -196,7 +247,6 @@ struct Strip {
         if (t == 0) exchanged_max[warp * kBuiltRows + team_row() + 16 * m + 8 * half + group] = top;
       }
     sync_threads();  // every warp's maxima are there; the sums of the path before are no longer read
-    Wide maximum[kGroups][2];
 #pragma unroll
     for (int m = 0; m < kGroups; ++m)
 #pragma unroll
@@ -206,42 +256,6 @@ struct Strip {
 #pragma unroll
         for (int other = 1; other < kTeamWarps; ++other) top = larger(top, exchanged_max[other * kBuiltRows + place]);
         maximum[m][half] = top;
-        Wide sum = 0;
-#pragma unroll
-        for (int b = 0; b < Tiles::kBuilt; ++b) {
-          if ((b * kTeamWarps + warp) * Type::kBlock >= params.shape.positions) break;
-#pragma unroll
-          for (int u = 0; u < Type::kTiles; ++u)
-#pragma unroll
-            for (int v = 2 * half; v < 2 * half + 2; ++v) {
-              s[b][m][u][v] = exp2_fast(s[b][m][u][v] - top);
-              sum += s[b][m][u][v];
-            }
-        }
-        sum += shuffle_xor(sum, 1);
-        sum += shuffle_xor(sum, 2);
-        if (t == 0) exchanged_sum[warp * kBuiltRows + place] = sum;
-      }
-    sync_threads();  // every warp's sums are there; the maxima are no longer read
-#pragma unroll
-    for (int m = 0; m < kGroups; ++m)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int place = team_row() + 16 * m + 8 * half + group, j = row + place;
-        Wide sum = 0;
-#pragma unroll
-        for (int other = 0; other < kTeamWarps; ++other) sum += exchanged_sum[other * kBuiltRows + place];
-        const Wide normalizer = Wide(1) / sum;
-        if (warp == 0 && t == 0 && j < params.shape.positions) {
-          params.maximum[path_index * params.shape.positions + j] = maximum[m][half];
-          params.normalizer[path_index * params.shape.positions + j] = normalizer;
-        }
-#pragma unroll
-        for (int b = 0; b < Tiles::kBuilt; ++b)
-#pragma unroll
-          for (int u = 0; u < Type::kTiles; ++u)
-#pragma unroll
-            for (int v = 2 * half; v < 2 * half + 2; ++v) mask[b][m][u][v] += s[b][m][u][v] * normalizer;
       }
   }
 
@@ -251,7 +265,8 @@ struct Strip {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int j = smaller(row + team_row() + 16 * m + 8 * half + building_lane() / 4, params.shape.positions - 1);
-        const Wide maximum = params.maximum[path_index * params.shape.positions + j];
+        const Wide maximum =
+            params.shape.bounded ? Wide(0) : params.maximum[path_index * params.shape.positions + j];
         const Wide normalizer = params.normalizer[path_index * params.shape.positions + j];
 #pragma unroll
         for (int b = 0; b < Tiles::kBuilt; ++b)

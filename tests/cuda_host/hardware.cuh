@@ -141,6 +141,9 @@ STRF_DEVICE float from_float16(uint16_t bits) { return static_cast<float>(same_b
 STRF_DEVICE float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 STRF_DEVICE double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
 
+STRF_DEVICE float square_root(float x) { return std::sqrt(x); }
+STRF_DEVICE double square_root(double x) { return std::sqrt(x); }
+
 STRF_DEVICE float larger(float a, float b) { return std::fmax(a, b); }
 STRF_DEVICE double larger(double a, double b) { return std::fmax(a, b); }
 

@@ -26,7 +26,7 @@ int64_t size_of(strf_type type) { return type == STRF_FLOAT64 ? 8 : type == STRF
 
 strf_problem problem_of(const py::array& x, const py::array& weight, const std::vector<std::array<int, 3>>& windows,
                         const std::vector<std::string>& kinds, double temperature, const std::string& type,
-                        bool channels_last, bool tf32) {
+                        bool channels_last, bool tf32, bool cosine) {
   if (x.ndim() != 5 || weight.ndim() != 3) throw std::invalid_argument("x must have 5 dimensions and weight 3");
   if (windows.size() != kinds.size() || static_cast<int64_t>(windows.size()) != weight.shape(0) ||
       windows.size() > STRF_MAX_PATHS)
@@ -47,6 +47,7 @@ strf_problem problem_of(const py::array& x, const py::array& weight, const std::
   problem.type = type_of(type);
   problem.layout = channels_last ? STRF_CHANNELS_LAST : STRF_CONTIGUOUS;
   problem.tf32 = tf32;
+  problem.similarity = cosine ? STRF_COSINE : STRF_DOT;
   if (x.itemsize() != size_of(problem.type) || weight.itemsize() != size_of(problem.type))
     throw std::invalid_argument("arrays must be of the problem's type");
   return problem;
@@ -57,9 +58,9 @@ strf_problem problem_of(const py::array& x, const py::array& weight, const std::
 // normalizer; with grad also grad_x and grad_weight.
 py::dict run(const py::array& x, const py::array& weight, const std::vector<std::array<int, 3>>& windows,
              const std::vector<std::string>& kinds, double temperature, const std::string& type, bool channels_last,
-             bool tf32, const std::optional<py::array>& grad, int64_t shared_bytes, int32_t multiprocessors,
+             bool tf32, bool cosine, const std::optional<py::array>& grad, int64_t shared_bytes, int32_t multiprocessors,
              uint64_t seed, const std::array<int64_t, 3>& offsets) {
-  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, type, channels_last, tf32);
+  const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, type, channels_last, tf32, cosine);
   if (const char* sentence = strf_check(&problem)) throw std::invalid_argument(sentence);
   const auto found = functions().find(problem.type);
   if (found == functions().end()) throw std::invalid_argument("this module was built without " + type);
@@ -106,5 +107,5 @@ py::dict run(const py::array& x, const py::array& weight, const std::vector<std:
 PYBIND11_MODULE(cuda_host_operator, module) {
   using namespace pybind11::literals;
   module.def("run", &strf::host::run, "x"_a, "weight"_a, "windows"_a, "kinds"_a, "temperature"_a, "type"_a,
-             "channels_last"_a, "tf32"_a, "grad"_a, "shared_bytes"_a, "multiprocessors"_a, "seed"_a, "offsets"_a);
+             "channels_last"_a, "tf32"_a, "cosine"_a, "grad"_a, "shared_bytes"_a, "multiprocessors"_a, "seed"_a, "offsets"_a);
 }
