@@ -97,6 +97,7 @@ def load_config(
     argv = _spell_out_flags(argv, fields)
     for path, tree in files.items():
         _check_keys(tree, fields, path)
+    argv = _complete_earlier_files(argv, files, config_class)
     parser = jsonargparse.ArgumentParser(prog=prog, description=_summary(config_class), exit_on_error=False)
     parser.add_class_arguments(config_class, None)
     parser.add_argument("--config", action="config", help="a YAML file holding any of these options")
@@ -125,11 +126,49 @@ def flat_dict(config: Any) -> dict[str, Any]:
 def from_dict(config_class: type[Config], tree: Mapping[str, Any], source: str) -> Config:
     """The inverse of `to_dict`; `source` names where the tree came from in error messages.
 
+    A tree of an earlier version, which lacks options that came later, means what it meant then; stderr says so.
+
     Raises:
         InputError: a key that `config_class` does not have.
     """
     _check_keys(tree, _flat_fields(config_class), source)
+    for group, options in _lacking(config_class, tree).items():
+        values, matter = options
+        tree = {**tree, group: {**tree[group], **values}}
+        if matter:
+            _note_earlier(source, group, values)
     return _build(config_class, tree)
+
+
+def _lacking(config_class: type, tree: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], bool]]:
+    """What `of_earlier_version` of each group of options says that the tree lacks, where it lacks something."""
+    hints = get_type_hints(config_class)
+    groups = [name for name, group in hints.items() if hasattr(group, "of_earlier_version") and name in tree]
+    lacking = {name: hints[name].of_earlier_version(tree[name]) for name in groups}
+    return {name: (values, matter) for name, (values, matter) in lacking.items() if values}
+
+
+def _note_earlier(source: str, group: str, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        print(
+            f"note: {source} is of an earlier version, which had no {group}.{name}: it goes on with {value}, which is "
+            "what that version computed",
+            file=sys.stderr,
+        )
+
+
+def _complete_earlier_files(argv: Sequence[str], files: Mapping[str, Any], config_class: type) -> list[str]:
+    """Puts what a `--config` file of an earlier version lacks behind it on the command line, where later words win."""
+    words = []
+    for position, word in enumerate(argv):
+        words.append(word)
+        path = word.removeprefix("--config=") if word.startswith("--config=") else word
+        if path == word and (not position or argv[position - 1] != "--config"):
+            continue
+        for group, (values, _) in _lacking(config_class, files[path]).items():
+            _note_earlier(path, group, values)
+            words += [f"--{group}.{name}={value}" for name, value in values.items()]
+    return words
 
 
 @dataclasses.dataclass(frozen=True)

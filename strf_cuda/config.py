@@ -3,9 +3,10 @@
 The defaults are the paper's recipe (supplement, section C). A preset is a YAML file in presets/ that says what differs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from strf_cuda.errors import InputError
 
@@ -93,6 +94,22 @@ class ModelConfig:
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float | None = None
     recompute: bool = False
+
+    # The options that saved configurations of all versions have. What an option that came later was before it came
+    # stands in EARLIER, unless that is its default, and saved configurations without it go on with that.
+    FIRST: ClassVar = (
+        "kind", "unit", "stages", "placement", "width", "depth", "weights", "reduction", "resolutions", "temporal_pool",
+        "spatial_pool", "integration", "paths", "temperature", "recompute",
+    )  # fmt: skip
+    EARLIER: ClassVar = {"similarity": "dot"}
+
+    @classmethod
+    def of_earlier_version(cls, options: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """What these options, if they are all that a version had, leave to say, and whether that changes the model."""
+        lacking = {name: value for name, value in cls.EARLIER.items() if name not in options}
+        if not set(cls.FIRST) <= set(options):
+            return {}, False
+        return lacking, options["unit"] == "strf"
 
 
 @dataclass

@@ -262,9 +262,11 @@ def _continued(out: str | None, argv: Sequence[str]) -> TrainConfig:
     saved_file = Path(out).expanduser() / "config.yaml"
     if not saved_file.exists():
         raise InputError(f"there is no run to resume in {out}: {saved_file} does not exist")
-    saved = read_yaml(saved_file)
-    config = load_config(TrainConfig, argv, prog=PROG, defaults=to_dict(from_dict(TrainConfig, saved, str(saved_file))))
-    for name, before, now in _differences(saved, to_dict(config)):
+    saved = from_dict(TrainConfig, read_yaml(saved_file), str(saved_file))
+    config = load_config(TrainConfig, argv, prog=PROG, defaults=to_dict(saved))
+    from strf_cuda.meaning import meant  # imports torch
+
+    for name, before, now in _differences(to_dict(meant(saved)), to_dict(meant(config))):
         if name == "epochs" and config.optimizer.schedule == "cosine":
             raise InputError(
                 f"epochs is {now}, but the run in {out} was started with {before}, and the cosine of its learning rate "
@@ -308,8 +310,8 @@ def _last_checkpoint(folder: Path, module, say: Callable[[str], None]) -> str | 
     finished = checkpoint["epoch"] + 1
     if finished > config.epochs:
         raise InputError(f"epochs is {config.epochs}, but the run in {folder} has {finished} epochs behind it already")
-    before = from_dict(TrainConfig, checkpoint["config"], str(path))
-    if (count := config.devices * config.nodes) != (count_before := before.devices * before.nodes):
+    before = checkpoint["config"]
+    if (count := config.devices * config.nodes) != (count_before := before["devices"] * before["nodes"]):
         same = config.batch_norm == "synchronised"
         say(
             f"note: the run continues in {count} process{'es' if count > 1 else ''} after {count_before}: the same "

@@ -12,6 +12,7 @@ from strf_cuda.checkpoints import model_of, read_checkpoint
 from strf_cuda.cli import to_dict
 from strf_cuda.config import TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.meaning import architecture
 from strf_cuda.models import VideoResNet
 
 
@@ -38,8 +39,7 @@ class TrainedModel:
     def fingerprint(self) -> str:
         """SHA-256 of the architecture and all weights, in hexadecimal; the same for models whose features compare."""
         digest = hashlib.sha256()
-        architecture = {**to_dict(self.config.model), "weights": None, "recompute": None}
-        digest.update(json.dumps(architecture, sort_keys=True).encode())
+        digest.update(json.dumps(architecture(self.config), sort_keys=True).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             if not name.startswith("classifier."):  # takes no part in the features
                 digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -90,12 +90,14 @@ def in_shell(module: str, words: Sequence[str]) -> str:
 
 def check_runs(runs: Sequence[Run]) -> None:
     """Raises an `InputError` when a folder holds a run of another configuration."""
+    from strf_cuda.meaning import meant  # imports torch
+
     for run in runs:
         saved_file = run.folder / "config.yaml"
         if not saved_file.exists():
             continue
-        saved = flat_dict(from_dict(TrainConfig, read_yaml(saved_file), str(saved_file)))
-        for name, value in flat_dict(run.config).items():
+        saved = flat_dict(meant(from_dict(TrainConfig, read_yaml(saved_file), str(saved_file))))
+        for name, value in flat_dict(meant(run.config)).items():
             if name not in MAY_DIFFER and value != saved[name]:
                 raise InputError(
                     f"{run.folder} holds a run with {name} {_written(saved[name])}, and now it is {_written(value)}: "
