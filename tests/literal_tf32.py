@@ -8,13 +8,16 @@ import torch
 import literal
 
 
-def factorized_attention(x, weight, pools, kinds, temperature):
+def factorized_attention(x, weight, pools, kinds, temperature, similarity="dot"):
     """Y [B, C, T, H, W] of float32 x [B, C, T, H, W] and weight [P, C/n, C]; autograd gives the gradients."""
     mask = 0
     for path_weight, window, kind in zip(weight, pools, kinds, strict=True):
         of_each_sample = path_weight.expand(len(x), *path_weight.shape)
         reduced = _Product.apply(of_each_sample, x.flatten(2)).unflatten(2, x.shape[2:])  # [B, C/n, T, H, W]
-        rows = literal.pool(reduced, window, kind).flatten(3).flatten(1, 2)  # [B, E, N]
+        rows = literal.pool(reduced, window, kind)
+        if similarity == "cosine":
+            rows = rows / ((rows.square().sum(1, keepdim=True) + 1e-6) * rows.shape[2]).sqrt()
+        rows = rows.flatten(3).flatten(1, 2)  # [B, E, N]
         mask = mask + torch.softmax(temperature * _Product.apply(rows.mT, rows), dim=1)
     return _Product.apply(x.flatten(3).flatten(1, 2), mask).view(x.shape)
 
