@@ -3,8 +3,8 @@
     python -m bench.triton_blocks [--device cuda] [--rounds 15] [--steps 3] [--types TYPE ...] [--kernels KERNEL ...]
                                   [--out FILE] [--quick]
 
-At the paper's sizes, in parallel and as the cascade. A kernel's launches of one forward and one backward pass in both
-layouts are timed alone, with everything that they read in place. The choice of the table
+At the paper's sizes, in parallel and as the cascade, for similarity "cosine". A kernel's launches of one forward and
+one backward pass in both layouts are timed alone, with everything that they read in place. The choice of the table
 (strf_cuda/backends/triton_kernels/blocks.py) is timed in turn with all choices that differ from it in one number, the
 best of these with the table's and its own neighbours, and so on for at most so many steps. A choice must compute what
 the table's computes. One that does not, does not compile or asks for more than the device has is listed with the
@@ -26,9 +26,10 @@ from tqdm import tqdm
 from bench.machine import RESULTS, write_result
 from bench.operator import LIMITS, first_line
 from bench.options import parse, parser, positive
-from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems
+from bench.problems import HALVES, LAYOUTS, POOLS, Problem, paper_problems
 from bench.tables import with_quartiles
 from strf_cuda.backends import native, triton
+from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
 
 TYPES = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
@@ -78,7 +79,8 @@ def both_layouts(problem: Problem) -> list[tuple]:
         for first, last in HALVES[problem.integration]:
             windows = [size for pool in POOLS[first:last] for size in pool]
             kinds = [native.KINDS["max"]] * (last - first)
-            found.append((triton.launches(x, weight[first:last], windows, kinds, TEMPERATURE, problem.tf32), grad))
+            options = windows, kinds, TEMPERATURES["cosine"], problem.tf32, True
+            found.append((triton.launches(x, weight[first:last], *options), grad))
     return found
 
 

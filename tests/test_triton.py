@@ -1,5 +1,6 @@
 """The Triton backend, in Triton's interpreter: what the comparisons of all backends (test_operator*.py) do not show."""
 
+import math
 import re
 import types
 
@@ -24,7 +25,8 @@ from strf_cuda.backends.triton_kernels.blocks import ONE_PASS
 PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
 MAXIMA, AVERAGES = ("max",) * 4, ("avg",) * 4
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
-OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 4.0, False)  # windows, kinds, temperature, tf32
+OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 4.0, False, False)  # windows, kinds, temperature, tf32, cosine
+COSINE = (*OPTIONS[:2], 16.0, False, True)
 
 
 def tensors(batch=2, dtype=torch.float64, requires_grad=False):
@@ -34,9 +36,11 @@ def tensors(batch=2, dtype=torch.float64, requires_grad=False):
     return [tensor.to(dtype).requires_grad_(requires_grad) for tensor in made]
 
 
-def flat(operator):
-    """windows and kinds as the operators take them."""
-    return [size for window in operator.windows for size in window], [native.KINDS[kind] for kind in operator.kinds]
+def flat(operator, tf32=False):
+    """Windows, kinds, temperature, tf32 and cosine, as the operators take them."""
+    windows = [size for window in operator.windows for size in window]
+    kinds = [native.KINDS[kind] for kind in operator.kinds]
+    return windows, kinds, operator.temperature, tf32, operator.similarity == "cosine"
 
 
 def wrong(case, dtype, layout="contiguous", *, tf32=False, **options):
@@ -45,7 +49,7 @@ def wrong(case, dtype, layout="contiguous", *, tf32=False, **options):
     allowed = allowances(case.operator, x, weight, grad, **options)
 
     def attend(x, weight):
-        return native.attention(triton.OPERATORS, x, weight, *flat(case.operator), case.operator.temperature, tf32)
+        return native.attention(triton.OPERATORS, x, weight, *flat(case.operator, tf32))
 
     x, grad = (tensor.contiguous(memory_format=LAYOUTS[layout]) for tensor in (x, grad))
     return complaints([result[None] for result in differentiate(attend, x, weight, grad)], allowed)
@@ -53,8 +57,8 @@ def wrong(case, dtype, layout="contiguous", *, tf32=False, **options):
 
 TF32 = {
     "N98": Case((2, 40, 2, 14, 7), 8, Operator(PAPER, MAXIMA)),
-    "N33": Case((3, 12, 4, 11, 3), 3, Operator(PAPER, ("max", "avg", "avg", "max"))),
-    "one-element": Case((2, 24, 2, 1, 1), 4, Operator(PAPER, MAXIMA)),
+    "N33": Case((3, 12, 4, 11, 3), 3, Operator(PAPER, ("max", "avg", "avg", "max"), 16.0, similarity="cosine")),
+    "one-element": Case((2, 24, 2, 1, 1), 4, Operator(PAPER, MAXIMA, 16.0, similarity="cosine")),
     "nearly-equal": Case((2, 24, 3, 8, 4), 4, Operator(PAPER, MAXIMA), values="nearly equal", logits=300.0),
     "negative-temperature": Case((2, 24, 2, 5, 3), 4, Operator(PAPER, MAXIMA, temperature=-2.7)),
 }
@@ -69,8 +73,8 @@ def test_tf32_is_within_twice_the_error_of_products_whose_operands_are_rounded_t
 
 def test_tf32_is_not_what_float32_is_multiplied_in_unless_it_is_allowed():
     x, weight, _ = TF32["N33"].inputs(torch.float32)
-    windows, kinds = flat(TF32["N33"].operator)
-    exact, rounded = (torch.ops.strf_cuda.triton_forward(x, weight, windows, kinds, 4.0, tf32)[0] for tf32 in (0, 1))
+    options = (flat(TF32["N33"].operator, tf32) for tf32 in (False, True))
+    exact, rounded = (torch.ops.strf_cuda.triton_forward(x, weight, *given)[0] for given in options)
     assert 1e-5 < (exact - rounded).abs().max() / exact.abs().max() < 1e-2
 
 
@@ -79,22 +83,43 @@ class _SumsThatDependOnTheShape(type(interpreter.interpreter_builder)):
         return interpreter.TensorHandle(np.matmul(a.data, b.data, dtype=d.data.dtype) + d.data, d.dtype.scalar)
 
 
-@pytest.mark.parametrize("kinds", [MAXIMA, AVERAGES])
-def test_kernels_need_not_agree_on_the_last_bits_of_logits(monkeypatch, kinds):
+SHARP = [Operator(PAPER, MAXIMA), Operator(PAPER, AVERAGES, 64.0, similarity="cosine")]
+
+
+@pytest.mark.parametrize("operator", SHARP, ids=["dot", "cosine"])
+def test_kernels_need_not_agree_on_the_last_bits_of_logits(monkeypatch, operator):
     """Of large logits of positions that resemble each other these bits are worth more than the gradient."""
     monkeypatch.setattr(interpreter.interpreter_builder, "__class__", _SumsThatDependOnTheShape)
-    case = Case((2, 24, 4, 14, 7), 8, Operator(PAPER, kinds), values="nearly equal", logits=300.0)
+    case = Case((2, 24, 4, 14, 7), 8, operator, values="nearly equal", logits=300.0)
     assert not wrong(case, torch.float32)
 
 
-@pytest.mark.parametrize("positions", [(5, 3), (ONE_PASS // 4 + 1, 1)])
-def test_samples_in_groups_have_the_bits_of_samples_together(monkeypatch, positions):
+def test_up_to_a_temperature_of_64_no_maximum_is_searched():
+    """The bound, 1 before the scaling, is taken for it; results are those of the maximum."""
+    x, weight = tensors()
+    least, more = (options_at(temperature) for temperature in (64.0, math.nextafter(64.0, math.inf)))
+    bounded, searched = (torch.ops.strf_cuda.triton_forward(x, weight, *options) for options in (least, more))
+    assert bounded[1].eq(1).all() and searched[1].lt(1).any()
+    torch.testing.assert_close(bounded[0], searched[0])
+    gradients = [
+        torch.ops.strf_cuda.triton_backward(x, x, weight, *results[1:], *options)
+        for results, options in ((bounded, least), (searched, more))
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def options_at(temperature):
+    return *OPTIONS[:2], temperature, False, True
+
+
+@pytest.mark.parametrize(("positions", "options"), [((5, 3), OPTIONS), ((ONE_PASS // 4 + 1, 1), COSINE)])
+def test_samples_in_groups_have_the_bits_of_samples_together(monkeypatch, positions, options):
     random = torch.Generator().manual_seed(0)
     x, grad = (torch.randn(3, 6, 1, *positions, generator=random, dtype=torch.float64) for _ in range(2))
     weight = torch.randn(2, 2, 6, generator=random, dtype=torch.float64)
 
     def results():
-        return differentiate(lambda x, weight: native.attention(triton.OPERATORS, x, weight, *OPTIONS), x, weight, grad)
+        return differentiate(lambda x, weight: native.attention(triton.OPERATORS, x, weight, *options), x, weight, grad)
 
     together = results()
     groups = []
@@ -107,7 +132,7 @@ def test_samples_in_groups_have_the_bits_of_samples_together(monkeypatch, positi
 
 def test_a_group_is_as_large_as_its_bytes_allow():
     x, weight, _ = Case((7, 4, 1, 16, 16), 2, Operator(PAPER, MAXIMA)).inputs(torch.float16)
-    passes = triton.launches(x, weight, *flat(Operator(PAPER, MAXIMA)), 4.0, False)
+    passes = triton.launches(x, weight, *flat(Operator(PAPER, MAXIMA)))
     sample = 256 * 256 * 2
     with pytest.MonkeyPatch.context() as patch:
         for held, expected in ((3 * sample, [(0, 3), (3, 3), (6, 1)]), (sample - 1, [(i, 1) for i in range(7)])):
@@ -115,15 +140,29 @@ def test_a_group_is_as_large_as_its_bytes_allow():
             assert list(passes.groups(1)) == expected
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_operators_pass_opcheck(layout):
+@pytest.mark.parametrize(("layout", "options"), [("contiguous", COSINE), ("channels-last", OPTIONS)])
+def test_the_operators_pass_opcheck(layout, options):
     x, weight = tensors(requires_grad=True)
     x = x.contiguous(memory_format=LAYOUTS[layout])
-    torch.library.opcheck(torch.ops.strf_cuda.triton_forward.default, (x, weight, *OPTIONS))
+    torch.library.opcheck(torch.ops.strf_cuda.triton_forward.default, (x, weight, *options))
     x, weight = x.detach(), weight.detach()
-    y, maximum, normalizer = torch.ops.strf_cuda.triton_forward(x, weight, *OPTIONS)
-    arguments = (torch.ones_like(y), x, weight, maximum, normalizer, *OPTIONS)
+    y, maximum, normalizer = torch.ops.strf_cuda.triton_forward(x, weight, *options)
+    arguments = (torch.ones_like(y), x, weight, maximum, normalizer, *options)
     torch.library.opcheck(torch.ops.strf_cuda.triton_backward.default, arguments)
+
+
+def test_operators_that_are_not_told_the_similarity_multiply_as_the_paper_writes():
+    """As in programs that earlier versions have exported."""
+    forward, backward = torch.ops.strf_cuda.triton_forward, torch.ops.strf_cuda.triton_backward
+    x, weight = tensors(requires_grad=True)
+    results = []
+    for options in (OPTIONS[:-1], OPTIONS):
+        y, *statistics = forward(x, weight, *options)
+        given = [tensor.detach() for tensor in (x, weight, *statistics)]
+        mapped, *_ = torch.func.vmap(lambda x, weight: forward(x[None], weight, *options), (0, None))(*given[:2])  # noqa: B023
+        assert torch.equal(mapped[:, 0], y)
+        results.append([y, mapped, *torch.autograd.grad(y.sum(), (x, weight)), *backward(y.detach(), *given, *options)])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 def test_strides_that_do_not_matter_are_those_of_the_layout():
@@ -134,21 +173,22 @@ def test_strides_that_do_not_matter_are_those_of_the_layout():
     assert y.stride() == grad_x.stride() == torch.empty_like(y, memory_format=LAYOUTS["channels-last"]).stride()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_gradients_pass_gradcheck(layout):
+@pytest.mark.parametrize(("layout", "similarity"), [("contiguous", "dot"), ("channels-last", "cosine")])
+def test_gradients_pass_gradcheck(layout, similarity):
     x, weight = tensors(requires_grad=True)
 
     def attend(x, weight):
         x = x.contiguous(memory_format=LAYOUTS[layout])
-        return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], pool=("max", "avg"), backend="triton")
+        options = dict(pool=("max", "avg"), similarity=similarity, backend="triton")
+        return factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], **options)
 
     torch.autograd.gradcheck(attend, (x, weight), fast_mode=True)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
-def test_a_compiled_call_is_one_graph_with_the_same_results(backend):
+@pytest.mark.parametrize(("backend", "similarity"), [("eager", "cosine"), ("aot_eager", "dot"), ("inductor", "cosine")])
+def test_a_compiled_call_is_one_graph_with_the_same_results(backend, similarity):
     def loss(x, weight):
-        y = factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], backend="triton")
+        y = factorized_attention(x, weight, [(3, 1, 1), (1, 3, 3)], similarity=similarity, backend="triton")
         return (y * y).sum()
 
     torch.compiler.reset()
@@ -234,6 +274,10 @@ REFUSED = {
     ),
     "even windows": (dict(windows=[1, 2, 1, 1, 1, 1]), "windows are [1, 2, 1, 1, 1, 1] and kinds [0, 1], but there"),
     "kinds": (dict(kinds=[0, 2]), "kinds are [0, 2], but each must be 0 (max) or 1 (average)"),
+    "temperature": (
+        dict(temperature=0.0, tf32=False, cosine=True),
+        "temperature is 0.0, but for similarity cosine it must be above 0",
+    ),
 }
 
 
@@ -242,7 +286,7 @@ def test_an_operator_that_is_called_directly_refuses_what_it_cannot_read(name):
     change, sentence = REFUSED[name]
     arguments = dict(x=torch.zeros(1, 4, 1, 2, 2), weight=torch.zeros(2, 2, 4), windows=OPTIONS[0], kinds=OPTIONS[1])
     with pytest.raises(InputError, match=f"^{re.escape(sentence)}"):
-        torch.ops.strf_cuda.triton_forward(*(arguments | change).values(), 4.0, False)
+        torch.ops.strf_cuda.triton_forward(**(dict(temperature=4.0, tf32=False) | arguments | change))
 
 
 def test_the_backward_operator_refuses_what_is_not_of_its_forward():

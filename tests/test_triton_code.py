@@ -24,6 +24,7 @@ from tools import triton_table
 from tools.triton_table import STAGE_2, TWO_PASSES
 from triton_code import TARGETS, TENSOR_CORES, TYPES, Compiled, Problem, maker
 
+COSINE = dict(cosine=True, temperature=16.0)
 STAGE_3 = Problem("bfloat16", batch=32, channels=256, frames=4, height=16, width=8, reduced=16)
 STAGE_4 = Problem("bfloat16", batch=32, channels=512, frames=4, height=16, width=8, reduced=32)
 BEFORE_STRIDE = TWO_PASSES._replace(backward=True)
@@ -41,6 +42,10 @@ SIZES = {
     "one path": STAGE_3._replace(paths=1),
     "negative temperature": STAGE_3._replace(temperature=-4.0),
     "unaligned": STAGE_2._replace(offset=1),
+    "cosine, stage 4": STAGE_4._replace(**COSINE),
+    "cosine, ragged": RAGGED._replace(**COSINE),
+    "cosine, averages, channels-last": STAGE_2._replace(average=True, channels_last=True, **COSINE),
+    "cosine, unbounded": BEFORE_STRIDE._replace(cosine=True, temperature=100.0),
 }
 # What is compiled by default, beside what the table shows.
 PAIRS = [
@@ -50,13 +55,17 @@ PAIRS = [
     ("sm_90", "float16", "averages"),
     ("sm_90", "tf32", "stage 2"),
     ("sm_90", "float32", "stage 4"),
+    ("sm_90", "float64", "cosine, ragged"),
     ("sm_100", "float16", "negative temperature"),
     ("sm_100", "float32", "one path"),
     ("sm_100", "float64", "ragged"),
+    ("sm_100", "tf32", "cosine, unbounded"),
     ("sm_120", "tf32", "averages, ragged"),
     ("sm_120", "float64", "unaligned"),
+    ("sm_120", "float32", "cosine, averages, channels-last"),
     ("gfx942", "float16", "before the stride"),
     ("gfx942", "float32", "stage 3"),
+    ("gfx942", "float64", "cosine, stage 4"),
     ("gfx942", "tf32", "channels-last"),
 ]
 EVERYTHING = list(itertools.product(TARGETS, TYPES, SIZES))
@@ -208,18 +217,18 @@ def test_every_configuration_compiles_fits_and_spills_nothing(everything, target
 # ---- That nothing is left out ---------------------------------------------------------------------------------------
 
 WIDE_GRID = [
-    Problem(type, 2, channels, frames, *positions, reduced, paths)
+    Problem(type, 2, channels, frames, *positions, reduced, paths, cosine=cosine)
     for type in ("bfloat16", "tf32", "float32", "float64")
     for channels in (1, 16, 17, 40, 65, 100, 128, 200, 512)
     for positions in ((1, 1), (17, 1), (7, 5), (11, 6), (16, 8), (43, 3), (16, 16), (20, 20), (27, 19), (64, 32))
     for frames, reduced in ((1, 1), (4, 3), (2, 13), (4, 8), (7, 5), (8, 32))
-    for paths in (1, 4)
+    for paths, cosine in ((1, True), (4, False))
 ]
 
 
 def configurations(problem: Problem) -> set[tuple]:
-    """A kernel with its blocks, for an arithmetic, of which the two half types have one."""
-    kind = "half" if problem.type in ("bfloat16", "float16") else problem.type
+    """A kernel with its blocks, for an arithmetic, of which the two half types have one for each similarity."""
+    kind = f"half, {problem.cosine}" if problem.type in ("bfloat16", "float16") else problem.type
     return {(kind, launch.kernel, *launch.blocks.items()) for launch in triton_code.launched(problem)}
 
 
@@ -231,10 +240,11 @@ def covering() -> list[Problem]:
         (16, 32, 64, 128),
         ((4, 4), (8, 4), (8, 8), (16, 8), (16, 16), (32, 16), (64, 32)),
         (1, 4, 8, 16),
+        (False, True),
     )
     had, found = set(), []
-    for type, channels, positions, reduced in grid:
-        problem = Problem(type, 2, channels, 4, *positions, reduced)
+    for type, channels, positions, reduced, cosine in grid:
+        problem = Problem(type, 2, channels, 4, *positions, reduced, cosine=cosine)
         if new := configurations(problem) - had:
             had |= new
             found.append(problem)
@@ -266,7 +276,10 @@ CALLS = {
     "x at an address that is no multiple of 16": (dict(offset=1), READ_X),
     "channels-last": (dict(channels_last=True), READ_X),
     "a negative temperature": (dict(temperature=-4.0), set(MASKS) - {"statistics"}),
-    "averages": (dict(average=True), {"pool", *MASKS} - {"statistics"}),
+    "averages": (dict(average=True), {*POOLS, *MASKS} - {"statistics"}),
+    "cosines": (dict(cosine=True, temperature=16.0), {*POOLS, *MASKS} - {"statistics"}),
+    "the sharpest whose maximum is bounded": (dict(cosine=True, temperature=64.0), set()),
+    "sharper ones": (dict(cosine=True, temperature=65.0), set()),
     "the same after all of these": ({}, set()),
 }
 

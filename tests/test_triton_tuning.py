@@ -45,7 +45,7 @@ def problem(*, tf32=False, **given):
     """The launches of a problem and the gradient of its y."""
     x, weight, grad = tensors(**given)
     windows = [size for window in WINDOWS for size in window]
-    return Launches(x, weight, windows, [0, 1], 4.0, tf32), grad
+    return Launches(x, weight, windows, [0, 1], 16.0, tf32, cosine=True), grad
 
 
 def attend(x, weight):

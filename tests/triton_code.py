@@ -69,6 +69,7 @@ class Problem(NamedTuple):
     windows: tuple[int, ...] = WINDOWS
     offset: int = 0  # elements between an aligned address and x
     backward: bool = True  # whether the backward pass follows
+    cosine: bool = False
 
 
 class Launch(NamedTuple):
@@ -125,7 +126,7 @@ def call(problem: Problem) -> None:
         x = x.view(batch, channels, frames, height, width)
     weight = torch.empty(problem.paths, problem.reduced, channels, device="meta", dtype=dtype)
     windows, kinds = problem.windows[: 3 * problem.paths], [int(problem.average)] * problem.paths
-    launches = Launches(x, weight, windows, kinds, problem.temperature, problem.type == "tf32")
+    launches = Launches(x, weight, windows, kinds, problem.temperature, problem.type == "tf32", problem.cosine)
     _, maximum, normalizer = launches.forward()
     if problem.backward:
         launches.backward(torch.empty_like(x), maximum, normalizer)

@@ -22,14 +22,18 @@ TYPES = ("bfloat16", "tf32", "float32", "float64")
 STAGE_2 = Problem("bfloat16", batch=32, channels=128, frames=4, height=32, width=16, reduced=8)
 # 2048 positions are too many for one pass over the masks; the forward pass then has kernels of its own.
 TWO_PASSES = STAGE_2._replace(height=64, width=32, backward=False)
-PROBLEMS = (STAGE_2, TWO_PASSES)
+PROBLEMS = tuple(
+    problem._replace(**similarity)
+    for similarity in ({}, dict(cosine=True, temperature=16.0))
+    for problem in (STAGE_2, TWO_PASSES)
+)
 HEAD = """\
 # The Triton kernels in figures
 
 Written by `python tools/triton_table.py` from kernels compiled by Triton {version} without a GPU; tests compare it with
 what is compiled. Sizes are those of stage 2 of the paper's networks: 32 clips of 4 frames, 128 channels, 512 positions,
 4 paths of 8 reduced channels. The kernels of two passes are as with the unit before the stride, at 2048 positions.
-float16 has the blocks of bfloat16.
+float16 has the blocks of bfloat16. Kernels are of similarity "dot", or serve both, unless it says "cosine".
 
 * **blocks**, **warps** and stages as the backend launches the kernel, on every GPU alike, and how many registers
   NVIDIA's assembler may use **at most**, where it is told.
@@ -38,7 +42,13 @@ float16 has the blocks of bfloat16.
 
 """
 COLUMNS = ("kernel", "blocks", "warps x stages", "at most", "registers", "shared memory", "tensor cores")
-FLAGS = {"KEEP": "keeping places", "TURNED": "transposed", "APPENDED": "and through the reduction"}
+FLAGS = {
+    "COSINE": "cosine",
+    "BOUNDED": "cosine",
+    "KEEP": "for the backward pass",
+    "TURNED": "transposed",
+    "APPENDED": "and through the reduction",
+}
 SECONDS = "## The first call\n"
 SECONDS_HEAD = """
 Seconds that compiling takes at the first call of a process, with bfloat16 in stage 2, as long as Triton's cache on disk

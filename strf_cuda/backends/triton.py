@@ -87,12 +87,12 @@ def _multiplies_in_tf32(device: torch.device) -> bool:
     return torch.cuda.get_device_properties(device).gcnArchName.startswith("gfx942")
 
 
-def launches(x: Tensor, weight: Tensor, windows, kinds, temperature: float, tf32: bool):
+def launches(x: Tensor, weight: Tensor, windows, kinds, temperature: float, tf32: bool, cosine: bool):
     """The `Launches` of a call with these arguments of the operators."""
     from strf_cuda.backends.triton_kernels.launches import Launches  # imports triton
 
     tf32 = tf32 and x.dtype == torch.float32 and _multiplies_in_tf32(x.device)
-    return Launches(_readable(x), weight.contiguous(), windows, kinds, temperature, tf32)
+    return Launches(_readable(x), weight.contiguous(), windows, kinds, temperature, tf32, cosine)
 
 
 def _readable(x: Tensor) -> Tensor:
@@ -100,14 +100,15 @@ def _readable(x: Tensor) -> Tensor:
     return x if is_channels_last(x) else x.contiguous()
 
 
-def _forward(x, weight, windows, kinds, temperature, tf32):
-    _check(x, weight, windows, kinds)
+# The dispatcher leaves out a last argument that has its default value.
+def _forward(x, weight, windows, kinds, temperature, tf32, cosine=False):
+    _check(x, weight, windows, kinds, temperature, cosine)
     with current(x):
-        return launches(x, weight, windows, kinds, temperature, tf32).forward()
+        return launches(x, weight, windows, kinds, temperature, tf32, cosine).forward()
 
 
-def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32):
-    _check(x, weight, windows, kinds)
+def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature, tf32, cosine=False):
+    _check(x, weight, windows, kinds, temperature, cosine)
     grad_fits = grad.shape == x.shape and _is_beside(grad, x)
     _require(grad_fits, f"grad is {_told(grad)}, but it must be as x is: {_told(x)}")
     sizes = [x.shape[0], weight.shape[0], x.shape[3] * x.shape[4]]
@@ -116,7 +117,7 @@ def _backward(grad, x, weight, maximum, normalizer, windows, kinds, temperature,
         fits = list(statistic.shape) == sizes and statistic.dtype == wide and statistic.device == x.device
         _require(fits, f"{name} is {_told(statistic)}, but it must be {sizes} as the forward operator returned it")
     with current(x):
-        passes = launches(x, weight, windows, kinds, temperature, tf32)
+        passes = launches(x, weight, windows, kinds, temperature, tf32, cosine)
         return passes.backward(_readable(grad), maximum.contiguous(), normalizer.contiguous())
 
 
@@ -125,7 +126,7 @@ def current(x: Tensor):
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
-def _check(x, weight, windows, kinds) -> None:
+def _check(x, weight, windows, kinds, temperature, cosine) -> None:
     """What would make kernels read beyond their input; `factorized_attention` has checked the rest."""
     reason = (
         why_not(x.device.index) if x.is_cuda or INTERPRETED else f"Triton takes tensors on a GPU, not on {x.device}"
@@ -140,6 +141,10 @@ def _check(x, weight, windows, kinds) -> None:
         f"windows are {list(windows)} and kinds {list(kinds)}, but there must be three odd sizes and one kind per path",
     )
     _require(set(kinds) <= {0, 1}, f"kinds are {list(kinds)}, but each must be 0 (max) or 1 (average)")
+    _require(
+        not cosine or temperature > 0,
+        f"temperature is {temperature}, but for similarity cosine it must be above 0",
+    )
     reason = too_large(x, weight)
     _require(reason is None, reason)
 

@@ -12,7 +12,7 @@ import triton
 class Sizes(NamedTuple):
     """Sizes of a problem, see the kernels.
 
-    arithmetic: "half", "split" (half types with averages in two parts), "tf32", "float32" or "float64".
+    arithmetic: "half", "split" (half types with T in two parts), "tf32", "float32" or "float64".
     """
 
     arithmetic: str

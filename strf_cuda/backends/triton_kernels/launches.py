@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 import triton.language as tl
 from torch import Tensor
-from triton import cdiv
+from triton import cdiv, next_power_of_2
 
 from strf_cuda.backends.native import output_layout
 from strf_cuda.backends.triton_kernels import blocks, masks, pools, products
@@ -16,13 +16,21 @@ from strf_cuda.backends.triton_kernels import blocks, masks, pools, products
 GROUP_BYTES = 64 << 20
 WEIGHT_PROGRAMS = 256  # into which dW is divided, to occupy a GPU
 FILL = 16  # rows of T and of masks are filled up to a multiple of this many elements
+MOST_BOUNDED = 64.0  # the temperature up to which powers of two are normal numbers however far below their bound
 
 
 class Launches:
     """One problem's kernels, as methods that return what they write."""
 
     def __init__(
-        self, x: Tensor, weight: Tensor, windows: Sequence[int], kinds: Sequence[int], temperature: float, tf32: bool
+        self,
+        x: Tensor,
+        weight: Tensor,
+        windows: Sequence[int],
+        kinds: Sequence[int],
+        temperature: float,
+        tf32: bool,
+        cosine: bool,
     ):
         self.x, self.weight = x, weight
         self.B, self.C, self.T, self.H, self.W = x.shape
@@ -30,7 +38,7 @@ class Launches:
         self.N, self.Q, self.E = self.H * self.W, self.P * self.reduced, self.reduced * self.T
         self.temperature, self.scale = temperature, abs(temperature) / math.log(2)
         half = x.dtype.itemsize == 2
-        split = half and any(kinds)
+        split = half and (cosine or any(kinds))
         arithmetic = {2: "split" if split else "half", 4: "tf32" if tf32 else "float32", 8: "float64"}[x.dtype.itemsize]
         self.sizes = blocks.Sizes(arithmetic, self.C, self.N, self.Q, self.E)
         self.wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -38,7 +46,12 @@ class Launches:
             PRECISION="tf32" if arithmetic == "tf32" else "ieee",
             SUM=tl.float64 if x.dtype == torch.float64 else tl.float32,
         )
-        self.logits = dict(self.numbers, SPLIT=2 if split else 1, NEGATIVE=temperature < 0)
+        self.parts = dict(SPLIT=2 if split else 1)
+        # One position alone has a mask of exactly 1 by its maximum, not by the bound.
+        bounded = cosine and temperature <= MOST_BOUNDED and self.N > 1
+        self.logits = dict(self.numbers, **self.parts, NEGATIVE=temperature < 0, BOUNDED=bounded)
+        self.cosine = cosine
+        self.channels = next_power_of_2(self.reduced)
         self.halves = 2 if half or arithmetic == "tf32" else 1
         self.e_row = cdiv(self.E, blocks.block_e(self.sizes)) * blocks.block_e(self.sizes)
         self.n_row = cdiv(self.N, FILL) * FILL
@@ -49,7 +62,7 @@ class Launches:
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """Y and the statistics of the masks."""
         y = self.like_x()
-        pooled, _ = self.pool(self.reduce_channels(), keep=False)
+        pooled, *_ = self.pool(self.reduce_channels(), keep=False)
         maximum, normalizer = (self.empty(self.B, self.P, self.N, dtype=self.wide) for _ in range(2))
         one_pass = blocks.one_pass(self.sizes)
         if not one_pass:
@@ -66,13 +79,13 @@ class Launches:
     def backward(self, grad: Tensor, maximum: Tensor, normalizer: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of x and weight."""
         grad_x = self.like_x()
-        pooled, largest = self.pool(self.reduce_channels(), keep=True)
+        pooled, *kept = self.pool(self.reduce_channels(), keep=True)
         pooled_grad = self.empty(self.B, self.P, self.N, self.e_row, dtype=self.wide)
         for first, count in self.groups(2):
             mask_grads = self.multiply_transposed(grad, first, count)
             averages = self.mask_averages(pooled, maximum, mask_grads[1], first)
             self.pooled_gradient(pooled, maximum, normalizer, mask_grads, averages, pooled_grad, first)
-        reduced_grad = self.pool_gradient(pooled_grad, largest)
+        reduced_grad = self.pool_gradient(pooled, pooled_grad, *kept)
         for first, count in self.groups(1):
             masks_ = self.empty(count, self.N, self.n_row)
             self.masks_of_statistics(pooled, maximum, normalizer, masks_, first, turned=False)
@@ -91,16 +104,18 @@ class Launches:
         )  # fmt: skip
         return reduced
 
-    def pool(self, reduced: Tensor, keep: bool) -> tuple[Tensor, Tensor | None]:
-        pooled = self.empty(self.B, self.P, self.logits["SPLIT"], self.N, self.e_row)
+    def pool(self, reduced: Tensor, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        pooled = self.empty(self.B, self.P, self.parts["SPLIT"], self.N, self.e_row)
         largest = self.empty(self.B, self.P, self.N, self.e_row, dtype=torch.int32) if keep else None
-        block = self.blocks("pool")
+        lengths = self.empty(self.B, self.P, self.N, self.T, dtype=self.wide) if keep and self.cosine else None
+        block = self.blocks_of_channels("pool")
+        rows = self.N * cdiv(self.e_row, self.reduced)
         launch(
-            pools.pool, self.B * self.P * cdiv(self.N * self.e_row, block["BLOCK"]), reduced, pooled, largest,
-            self.T, self.H, self.W, self.reduced, self.e_row, self.P, *self.windows,
-            SPLIT=self.logits["SPLIT"], KEEP=keep, **block, **self.numbers,
+            pools.pool, self.B * self.P * cdiv(rows, block["BLOCK"] // self.channels),
+            reduced, pooled, largest, lengths, self.T, self.H, self.W, self.reduced, self.e_row, self.P, *self.windows,
+            KEEP=keep, **block, **self.parts, **self.numbers,
         )  # fmt: skip
-        return pooled, largest
+        return pooled, largest, lengths
 
     def masks_and_statistics(self, pooled, maximum, normalizer, turned, first) -> None:
         block = self.blocks("masks_and_statistics")
@@ -165,13 +180,14 @@ class Launches:
             self.N, self.n_row, self.e_row, self.P, HALVES=self.halves, **block, **self.logits,
         )  # fmt: skip
 
-    def pool_gradient(self, pooled_grad, largest) -> Tensor:
+    def pool_gradient(self, pooled, pooled_grad, largest, lengths) -> Tensor:
         reduced_grad = self.empty(self.B, self.T, self.N, self.Q)
-        block = self.blocks("pool_gradient")
+        block = self.blocks_of_channels("pool_gradient")
         launch(
-            pools.pool_gradient, self.B * self.P * cdiv(self.N * self.E, block["BLOCK"]),
-            pooled_grad, largest, reduced_grad, self.T, self.H, self.W, self.reduced, self.e_row, self.P,
-            *self.windows, **block, **self.numbers,
+            pools.pool_gradient, self.B * self.P * cdiv(self.N * self.T, block["BLOCK"] // self.channels),
+            pooled, pooled_grad, largest, lengths, reduced_grad,
+            self.T, self.H, self.W, self.reduced, self.e_row, self.P, *self.windows,
+            **block, **self.parts, **self.numbers,
         )  # fmt: skip
         return reduced_grad
 
@@ -189,6 +205,11 @@ class Launches:
 
     def blocks(self, kernel: str) -> dict[str, int]:
         return blocks.blocks_for(kernel, self.sizes)
+
+    def blocks_of_channels(self, kernel: str) -> dict[str, int]:
+        """Those of a kernel whose programs have all reduced channels of some frames and positions."""
+        block = self.blocks(kernel)
+        return {**block, "BLOCK": max(block["BLOCK"], self.channels), "CHANNELS": self.channels, "COSINE": self.cosine}
 
     def empty(self, *sizes: int, dtype: torch.dtype | None = None) -> Tensor:
         return self.x.new_empty(sizes, dtype=dtype)

@@ -1,12 +1,16 @@
 """The Triton kernels of the masks P_k = softmax(S_k), S_k = temperature * T_k^T T_k, and of the gradients through them.
 
-T is pooled [B, P, SPLIT, N, E], E padded by zeros to a multiple of BLOCK_E; half types hold averages as a sum of two,
-SPLIT = 2. S_k is symmetric, so a block makes rows of it where the equations have columns. It is needed in every kernel
-and stored in none. Its maximum m_k is kept before the scaling, so that the largest less the maximum is exactly 0:
+T, or U for similarity "cosine", is pooled [B, P, SPLIT, N, E], E padded by zeros to a multiple of BLOCK_E; half types
+hold what does not fit into them as a sum of two, SPLIT = 2. S_k is symmetric, so a block makes rows of it where the
+equations have columns. It is needed in every kernel and stored in none. Its maximum m_k is kept before the scaling, so
+that the largest less the maximum is exactly 0:
 
     P_k[i, j] = exp2(scale * (s[i, j] - m_k[j])) z_k[j]        s = +-T_k^T T_k, scale = |temperature| / log(2)
 
-maximum and normalizer, m and z, are [B, P, N]. Triton takes numbers for float32 unless they are declared otherwise.
+maximum and normalizer, m and z, are [B, P, N]. Where BOUNDED, every maximum is taken to be 1, which no mean of cosines
+exceeds: none is searched, and P_k and its transpose share their powers.
+
+Triton takes numbers for float32 unless they are declared otherwise.
 """
 
 import triton
@@ -38,11 +42,17 @@ def _products(
     return total
 
 
+@triton.jit
+def _maxima(maximum, positions, N, BOUNDED: tl.constexpr, SUM: tl.constexpr):
+    """m_k of these positions."""
+    return tl.full(positions.shape, 1.0, SUM) if BOUNDED else tl.load(maximum + positions, positions < N, other=0.0)
+
+
 @triton.jit(do_not_specialize=["first_sample"])
 def masks_and_statistics(
     pooled, maximum, normalizer, masks, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """M^T = (P_1 + ... + P_P)^T [samples, N, N_ROW], and m and z: one pass, where BLOCK_I covers all positions."""
     tiles = tl.cdiv(N, BLOCK_J)
@@ -57,7 +67,7 @@ def masks_and_statistics(
         s = _products(
             pooled + path * SPLIT * N * E, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM
         )
-        largest = tl.max(tl.where(i < N, s, float("-inf")), 1)
+        largest = tl.full((BLOCK_J,), 1.0, SUM) if BOUNDED else tl.max(tl.where(i < N, s, float("-inf")), 1)
         mask = tl.where(i < N, tl.exp2((s - largest[:, None]) * scale), 0.0)
         inverse = 1.0 / tl.sum(mask, 1)
         total += mask * inverse[:, None]
@@ -72,7 +82,7 @@ def masks_and_statistics(
 def statistics(
     pooled, maximum, normalizer, scale: tl.float64, N, E,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """m and z of all samples and paths: the first of two passes, for any number of positions."""
     tiles = tl.cdiv(N, BLOCK_J)
@@ -81,16 +91,17 @@ def statistics(
     j = program % tiles * BLOCK_J + tl.arange(0, BLOCK_J)
     path = (program // tiles).to(tl.int64)
     pooled += path * SPLIT * N * E
-    largest = tl.full((BLOCK_J,), float("-inf"), SUM)
+    largest = tl.full((BLOCK_J,), 1.0 if BOUNDED else float("-inf"), SUM)
     total = tl.zeros((BLOCK_J,), SUM)
     for first in range(0, N, BLOCK_I):
         i = first + tl.arange(0, BLOCK_I)
         s = _products(pooled, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM)
-        larger = tl.maximum(largest, tl.max(tl.where(i < N, s, float("-inf")), 1))
-        # Nothing is known before the first block, and -inf less -inf would be NaN.
-        before = tl.where(first == 0, 0.0, total * tl.exp2((largest - larger) * scale))
-        total = before + tl.sum(tl.where(i < N, tl.exp2((s - larger[:, None]) * scale), 0.0), 1)
-        largest = larger
+        if not BOUNDED:
+            larger = tl.maximum(largest, tl.max(tl.where(i < N, s, float("-inf")), 1))
+            # Nothing is known before the first block, and -inf less -inf would be NaN.
+            total = tl.where(first == 0, 0.0, total * tl.exp2((largest - larger) * scale))
+            largest = larger
+        total += tl.sum(tl.where(i < N, tl.exp2((s - largest[:, None]) * scale), 0.0), 1)
     tl.store(maximum + path * N + j, largest, j < N)
     tl.store(normalizer + path * N + j, 1.0 / total, j < N)
 
@@ -99,7 +110,7 @@ def statistics(
 def masks_of_statistics(
     pooled, maximum, normalizer, masks, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr, TURNED: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """M^T where TURNED, otherwise M, [samples, N, N_ROW], from m and z: the second pass, and the backward pass's masks.
 
@@ -118,10 +129,10 @@ def masks_of_statistics(
             pooled + path * SPLIT * N * E, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM
         )
         if TURNED:
-            largest = tl.load(maximum + path * N + j, j < N, other=0.0)[:, None]
+            largest = _maxima(maximum + path * N, j, N, BOUNDED, SUM)[:, None]
             inverse = tl.load(normalizer + path * N + j, j < N, other=0.0)[:, None]
         else:
-            largest = tl.load(maximum + path * N + i, i < N, other=0.0)[None, :]
+            largest = _maxima(maximum + path * N, i, N, BOUNDED, SUM)[None, :]
             inverse = tl.load(normalizer + path * N + i, i < N, other=0.0)[None, :]
         total += tl.exp2((s - largest) * scale) * inverse
         path += 1
@@ -133,7 +144,7 @@ def masks_of_statistics(
 def mask_averages(
     pooled, maximum, mask_grad_turned, averages, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """delta_k[j] = sum over i of P_k[i, j] dM[i, j], [samples, P, N], from dM transposed.
 
@@ -148,7 +159,7 @@ def mask_averages(
     path = first_sample.to(tl.int64) * P + own_path
     pooled += path * SPLIT * N * E
     mask_grad_turned += own_path // P * N * N_ROW
-    largest = tl.load(maximum + path * N + j, j < N, other=0.0)
+    largest = _maxima(maximum + path * N, j, N, BOUNDED, SUM)
     total = tl.zeros((BLOCK_J,), SUM)
     weights = tl.zeros((BLOCK_J,), SUM)
     for first in range(0, N, BLOCK_I):
@@ -166,7 +177,8 @@ def pooled_gradient(
     pooled, maximum, normalizer, mask_grad, mask_grad_turned, averages, pooled_grad, first_sample,
     temperature: tl.float64, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_OUT: tl.constexpr,
-    HALVES: tl.constexpr, SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    HALVES: tl.constexpr, SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr,
+    PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """dT_k = temperature T_k (dS_k + dS_k^T), [B, P, N, E], with dS_k[i, j] = P_k[i, j] (dM[i, j] - delta_k[j]).
 
@@ -186,20 +198,22 @@ def pooled_gradient(
     averages += own_path * N
     mask_grad += own_path // P * N * N_ROW
     mask_grad_turned += own_path // P * N * N_ROW
-    largest_j = tl.load(maximum + j, j < N, other=0.0)[:, None]
+    largest_j = _maxima(maximum, j, N, BOUNDED, SUM)[:, None]
     inverse_j = tl.load(normalizer + j, j < N, other=0.0)[:, None]
     average_j = tl.load(averages + j, j < N, other=0.0)[:, None]
     total = tl.zeros((BLOCK_J, BLOCK_OUT), SUM)
     for first in range(0, N, BLOCK_I):
         i = first + tl.arange(0, BLOCK_I)
         s = _products(pooled, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM)
-        largest_i = tl.load(maximum + i, i < N, other=0.0)
         inverse_i = tl.load(normalizer + i, i < N, other=0.0)
         average_i = tl.load(averages + i, i < N, other=0.0)
         of_ij = load_tile(mask_grad_turned, j, N, N_ROW, i, N, 1).to(SUM) - average_j
         of_ji = load_tile(mask_grad, j, N, N_ROW, i, N, 1).to(SUM) - average_i
-        bracket = tl.exp2((s - largest_j) * scale) * inverse_j * of_ij
-        bracket += tl.exp2((s - largest_i) * scale) * inverse_i * of_ji
+        power = tl.exp2((s - largest_j) * scale)
+        bracket = power * inverse_j * of_ij
+        if not BOUNDED:
+            power = tl.exp2((s - _maxima(maximum, i, N, BOUNDED, SUM)) * scale)
+        bracket += power * inverse_i * of_ji
         bracket = tl.where(i < N, bracket, 0.0)
         factor = load_tile(pooled, i, N, E, out, E, 1)
         half = operand(bracket, PRECISION).to(factor.dtype)
