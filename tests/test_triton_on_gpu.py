@@ -1,5 +1,6 @@
 """What is Triton's alone on a GPU: compiling once, loading before a capture, agreeing with the CUDA kernels."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,7 +15,11 @@ if "triton" not in ON_A_GPU:
 pytestmark = pytest.mark.gpu
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
-OPERATOR = Operator(((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), ("max", "avg", "avg", "max"))
+DOT = Operator(((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), ("max", "avg", "avg", "max"))
+OPERATORS = {
+    "contiguous": dataclasses.replace(DOT, temperature=16.0, similarity="cosine"),
+    "channels-last": DOT,
+}
 # The spacing of numbers near 1 in which operands are held.
 SPACING = {
     (torch.float64, "highest"): 2.0**-52,
@@ -28,7 +33,7 @@ layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 def make(batch, layout, dtype=torch.float32):
     """x, weight and grad of one size; the reduction is exact, so that maxima do not change places."""
-    x, weight, grad = (t.cuda() for t in Case((batch, 48, 3, 9, 10), 4, OPERATOR, "grid").inputs(dtype))
+    x, weight, grad = (t.cuda() for t in Case((batch, 48, 3, 9, 10), 4, DOT, "grid").inputs(dtype))
     return x.contiguous(memory_format=LAYOUTS[layout]), weight, grad.contiguous(memory_format=LAYOUTS[layout])
 
 
@@ -44,10 +49,10 @@ def compiled(monkeypatch):
 
 @layouts
 def test_another_batch_compiles_nothing_and_a_second_call_neither(layout, compiled):
-    differentiate(OPERATOR.on("triton"), *make(3, layout))
+    differentiate(OPERATORS[layout].on("triton"), *make(3, layout))
     compiled.clear()
     for batch in (3, 1, 5, 16, 33):
-        differentiate(OPERATOR.on("triton"), *make(batch, layout))
+        differentiate(OPERATORS[layout].on("triton"), *make(batch, layout))
     assert compiled == []
 
 
@@ -55,21 +60,22 @@ def test_the_hook_that_counts_sees_kernels_that_are_new(compiled):
     from strf_cuda.backends.triton_kernels import pools
 
     pools.pool.device_caches.clear()
-    differentiate(OPERATOR.on("triton"), *make(2, "contiguous"))
+    differentiate(DOT.on("triton"), *make(2, "contiguous"))
     assert len(compiled) == 2 and all(name.endswith("pool") for name in compiled)  # with and without places
 
 
 def test_after_one_call_other_batches_are_captured_as_they_are():
-    differentiate(OPERATOR.on("triton"), *make(2, "contiguous"))
+    attend = OPERATORS["contiguous"].on("triton")
+    differentiate(attend, *make(2, "contiguous"))
     static = make(5, "contiguous")
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        results = differentiate(OPERATOR.on("triton"), *static)
+        results = differentiate(attend, *static)
     for result in results:
         result.fill_(float("nan"))
     graph.replay()
-    for one, other in zip(results, differentiate(OPERATOR.on("triton"), *static), strict=True):
+    for one, other in zip(results, differentiate(attend, *static), strict=True):
         assert torch.equal(one, other)
 
 
@@ -104,7 +110,8 @@ else:
 def test_it_agrees_with_the_cuda_kernels(layout, dtype, products):
     with float32_precision(products):
         inputs = make(3, layout, dtype)
-        pairs = zip(*(differentiate(OPERATOR.on(name), *inputs) for name in ("triton", "cuda")), strict=True)
+        attend = OPERATORS[layout].on
+        pairs = zip(*(differentiate(attend(name), *inputs) for name in ("triton", "cuda")), strict=True)
     for one, other in pairs:
         error = (one.double() - other.double()).norm() / other.double().norm()
         assert error <= 16 * SPACING[dtype, products]
