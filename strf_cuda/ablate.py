@@ -26,7 +26,8 @@ class AblateConfig(RepeatConfig):
     """Trains and evaluates every row of a table or figure of the paper, and puts the paper's figures beside.
 
     The first word names it: table2, table4, table5, figure4a, figure4b, figure4c, figure6a, figure6b, nonlocal,
-    supplement-table1, supplement-table2, supplement-figure2; all for all of them; or beyond, which is not in the paper.
+    supplement-table1, supplement-table2, supplement-figure2; all for all of them; or one that is not in the paper:
+    similarity (cosines or dot products in the masks), beyond (smoothing, warm-up and more).
     --data, --root and --split are short for --data.name, --data.root and --data.split. The options that the rows set
     themselves cannot be given.
     """

@@ -18,6 +18,11 @@ def meant(config: Config) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(model, similarity=similarity, temperature=temperature))
 
 
+def masks_in_words(model: ModelConfig) -> str:
+    """How the masks of STRF units compare positions: "similarity cosine, temperature 16"."""
+    return f"similarity {model.similarity}, temperature {check_temperature(model.similarity, model.temperature):g}"
+
+
 def architecture(config: TrainConfig) -> dict[str, Any]:
     """What of the options decides what a model computes from its weights, as plain values.
 

@@ -92,6 +92,7 @@ def test_the_options_of_each_table_say_what_the_paper_varies():
     assert values("figure6a", "unit") == ["strf", "gram"]
     assert values("nonlocal", "unit") == ["none", "nonlocal", "strf"]
     assert values("supplement-figure2", "placement") == ["temporal", "spatial"]
+    assert values("similarity", "similarity") == [None, "cosine", "cosine", "dot"]
     temporal, spatial = ("temporal_dynamic", "temporal_static"), ("spatial_fine", "spatial_coarse")
     assert values("table4", "paths")[5:] == [
         spatial, temporal, ("temporal_dynamic", "spatial_fine"), (*temporal, *spatial),

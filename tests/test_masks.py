@@ -41,7 +41,9 @@ def input_and_output(model, unit, clips):
 @pytest.mark.parametrize("paths", [PATHS, ("temporal_static", "spatial_coarse"), ("spatial_fine",)])
 @pytest.mark.parametrize("unit", ["layer2.0.temporal", "layer3.0.temporal"])
 def test_the_input_times_the_masks_is_the_output_of_the_unit(integration, paths, unit, clips):
-    model = small_model(integration=integration, paths=paths, temperature=0.5)
+    similarity = "dot" if unit.startswith("layer2") else "cosine"
+    temperature = 0.5 if similarity == "dot" else None
+    model = small_model(integration=integration, paths=paths, similarity=similarity, temperature=temperature)
     x, y = input_and_output(model, unit, clips)
     found = unit_masks(model, clips, unit)
     rows = x.flatten(3).flatten(1, 2)

@@ -69,6 +69,24 @@ def test_without_an_evaluation_the_card_says_that_nothing_is_known(trained):
     assert "mAP" not in card and "| length | **not known**; 3 epochs were asked for |" in card
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "; similarity cosine, temperature 16 |"),
+        ({"similarity": "dot"}, "; similarity dot, temperature 4 |"),
+        ({"temperature": 2.5}, "; similarity cosine, temperature 2.5 |"),
+        ({"unit": "none"}, "| units | none, the baseline |"),
+        ({"weights": "best.ckpt"}, "| start | the weights of a trained model, best.ckpt |"),
+        ({"weights": "imagenet"}, "| start | ImageNet weights, imagenet |"),
+    ],
+)
+def test_the_card_says_how_masks_compare_positions_and_what_the_model_began_with(trained, options, said):
+    model = dataclasses.replace(trained.config.model, **options)
+    config = dataclasses.replace(trained.config, model=model)
+    card = model_card(dataclasses.replace(trained, config=config, record={"evaluations": []}), "model")
+    assert said in card and ("whatever limits that one" in card) == ("best.ckpt" in card)
+
+
 def test_an_evaluation_counts_that_names_this_model(trained, checkpoint):
     path = checkpoint.parent / "evaluation" / "metrics.json"
     for fingerprint in ({}, {"fingerprint": "0" * 64}):

@@ -17,14 +17,14 @@ from strf_cuda.trained import open_model
 from untrained import write_checkpoint
 
 UNITS = {
-    "parallel": ["--model.integration=parallel"],
+    "parallel": ["--model.integration=parallel", "--model.similarity=dot"],
     "averages": ["--model.temporal_pool=avg", "--model.spatial_pool=avg"],
     "gram": ["--model.unit=gram"],
     "nonlocal": ["--model.unit=nonlocal", "--model.depth=[1, 2, 2, 1]"],
     "none": ["--model.unit=none"],
     "c2d": ["--model.kind=c2d"],
     "i3d": ["--model.kind=i3d"],
-    "p3da": ["--model.kind=p3da"],
+    "p3da": ["--model.kind=p3da", "--model.temperature=40"],
     "p3db": ["--model.kind=p3db", "--model.placement=spatial"],
 }
 
@@ -76,7 +76,7 @@ def test_the_batch_alone_is_free(saved):
 def test_the_file_says_what_it_is_and_nothing_of_this_machine(trained, saved):
     metadata = load_onnx(saved).metadata
     assert metadata["strf_cuda.fingerprint"] == trained.fingerprint
-    assert metadata["strf_cuda.model"] == "p3dc, unit strf"
+    assert metadata["strf_cuda.model"] == "p3dc, unit strf, similarity cosine, temperature 16"
     assert metadata["strf_cuda.input"].startswith("clips: uint8 [any number, 3, 4, 32, 16], RGB frames of 32x16 pixels")
     assert metadata["strf_cuda.output"].startswith("features: float32 [any number, 512], not scaled")
     assert "scaled to unit length" in metadata["strf_cuda.embedding"] and "torch 2" in metadata["strf_cuda.version"]

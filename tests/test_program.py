@@ -17,7 +17,12 @@ from untrained import write_checkpoint
 
 needs_library = pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"])
 OTHER_UNITS = {
-    "parallel": ["--model.integration=parallel", "--model.spatial_pool=avg", "--model.recompute"],
+    "parallel": [
+        "--model.integration=parallel",
+        "--model.spatial_pool=avg",
+        "--model.recompute",
+        "--model.similarity=dot",
+    ],
     "gram": ["--model.unit=gram"],
     "nonlocal": ["--model.unit=nonlocal", "--model.depth=[1, 2, 1, 1]", "--model.stages=[2]"],
     "none": ["--model.unit=none"],

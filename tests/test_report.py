@@ -301,6 +301,7 @@ def test_options_of_an_evaluation_are_those_of_the_page(checkpoint, tmp_path, ca
     assert content["loop"] == {"frames": 3, "width": 10, "height": 20}
     facts = {heading["heading"]: dict(heading["rows"]) for heading in content["facts"]}
     assert facts["Protocol"]["beyond the paper"] == "flip; re-ranked, k1 20, k2 6, lambda 0.3"
+    assert facts["Model"]["units"] == "strf, stages 2, 3; similarity cosine, temperature 16"
     assert "stride 1" in facts["Protocol"]["clips"] and facts["Model"]["checkpoint"] == f"{checkpoint}, epoch 2"
 
 

@@ -318,6 +318,17 @@ TABLES: dict[str, Table] = {
         ),
         notes=("The paper says that STRF is best with the 3x1x1 convolution.",),
     ),
+    "similarity": Table(
+        "How the masks compare positions",
+        "not in the paper; the reading of its equation (3) in docs/paper.md",
+        (
+            Row("P3DC", P3DC),
+            Row("+ STRF, cosine", strf(similarity="cosine"), baseline="P3DC"),
+            Row("+ STRF, cosine, temperature 64", strf(similarity="cosine", temperature=64.0), baseline="P3DC"),
+            Row("+ STRF, dot", strf(similarity="dot"), baseline="P3DC"),
+        ),
+        notes=("Without another figure the temperature is 16 for cosines, and for dot products 4, as in the paper.",),
+    ),
     "beyond": Table(
         "What other work adds, and the paper leaves out",
         "not in the paper",
@@ -341,4 +352,4 @@ TABLES: dict[str, Table] = {
         ),
     ),
 }
-PAPER_TABLES = tuple(name for name in TABLES if name != "beyond")
+PAPER_TABLES = tuple(name for name in TABLES if name not in ("similarity", "beyond"))

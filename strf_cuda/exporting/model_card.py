@@ -12,8 +12,8 @@ import yaml
 import strf_cuda
 from strf_cuda.config import ModelConfig, TrainConfig, of_image_network
 from strf_cuda.exporting.data_facts import DataFacts, facts_of
-from strf_cuda.functional import check_temperature
 from strf_cuda.markdown import aligned
+from strf_cuda.meaning import masks_in_words
 from strf_cuda.trained import TrainedModel
 
 _UNITS = {
@@ -83,12 +83,10 @@ def _units(network: ModelConfig) -> str:
     described += f", in stages {', '.join(map(str, network.stages))}"
     if network.unit != "strf":
         return described
-    temperature = check_temperature(network.similarity, network.temperature)
     return (
         f"{described}; paths {', '.join(network.paths)}; {network.integration.replace('_', ' then ')}; pools "
         f"{network.temporal_pool} (temporal) and {network.spatial_pool} (spatial), windows {network.resolutions[0]} "
-        f"and {network.resolutions[1]}; reduction {network.reduction}; similarity {network.similarity}, temperature "
-        f"{temperature:g}"
+        f"and {network.resolutions[1]}; reduction {network.reduction}; {masks_in_words(network)}"
     )
 
 
@@ -229,6 +227,8 @@ def _limits(config: TrainConfig, record: dict[str, Any]) -> str:
         limits.append(f"Trained for {epochs} epochs; the recipe of the paper has {recipe.epochs}.")
     if config.model.weights is None:
         limits.append("Trained from random weights; the paper begins with ImageNet's.")
+    elif not of_image_network(config.model.weights):
+        limits.append("It begins with another trained model, so whatever limits that one and its data limits this too.")
     paper = ModelConfig()
     if (config.model.width, config.model.depth) != (paper.width, paper.depth):
         limits.append("Smaller than the paper's network, a ResNet-50 of width 64: its figures are not the paper's.")

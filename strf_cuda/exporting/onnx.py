@@ -24,6 +24,7 @@ import strf_cuda
 from strf_cuda.errors import InputError
 from strf_cuda.exporting.embedder import DYNAMIC_BATCH, embedder, example_clips
 from strf_cuda.files import replacing
+from strf_cuda.meaning import masks_in_words
 from strf_cuda.trained import TrainedModel
 
 SUFFIX = ".onnx"
@@ -38,7 +39,7 @@ class Description:
 
     Attributes:
         fingerprint: of the trained model, `TrainedModel.fingerprint`.
-        model: its kind and unit.
+        model: its kind and unit, and how the masks of STRF units compare positions.
         input, output: what they are.
         embedding: how features make the embedding of a tracklet.
         version: of this package and of torch, which wrote it.
@@ -124,7 +125,8 @@ def describe(trained: TrainedModel) -> Description:
     size = f"{data.frames}, {data.height}, {data.width}"
     return Description(
         fingerprint=trained.fingerprint,
-        model=f"{network.kind}, unit {network.unit}",
+        model=f"{network.kind}, unit {network.unit}"
+        + (f", {masks_in_words(network)}" if network.unit == "strf" else ""),
         input=f"{INPUT}: uint8 [any number, 3, {size}], RGB frames of {data.height}x{data.width} pixels, "
         f"{data.frames} to a clip, not normalised",
         output=f"{OUTPUT}: float32 [any number, {trained.model.feature_size}], not scaled to unit length",

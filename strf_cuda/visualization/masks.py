@@ -62,6 +62,7 @@ def draw(config: MasksConfig) -> None:
     """Computes the masks and writes the picture."""
     from strf_cuda.drawing.masks import draw_masks
     from strf_cuda.masks import find_unit, unit_masks
+    from strf_cuda.meaning import masks_in_words
 
     path = picture_path(config.out, config.checkpoint, "masks.png")
     (trained,), device = open_models([config.checkpoint], config.device)
@@ -82,7 +83,7 @@ def draw(config: MasksConfig) -> None:
             (found.strongest(index), found.weakest(index)), (", largest input", ", smallest input"), strict=True
         )
         rows += [_row(found, index, clip, place, said, frame_size(data)) for place, said in places]
-    name, kappa = model_name(trained.config.model), trained.config.model.temperature
+    network = trained.config.model
     height, width = found.size
     draw_masks(
         rows,
@@ -90,8 +91,8 @@ def draw(config: MasksConfig) -> None:
         path,
         title=f"Masks of the STRF unit {unit}: where the framed position of its output takes its values from",
         notes=[
-            f"{source}; {name}, temperature {kappa:g}; {height}x{width} positions; drawn over the mean of the frames, "
-            "since a mask is the same for all frames of a clip",
+            f"{source}; {model_name(network)}, {masks_in_words(network)}; {height}x{width} positions; drawn over the mean "
+            "of the frames, since a mask is the same for all frames of a clip",
             "n of N positions: the exponential of the entropy of the weights, 1 where a single position is copied; at "
             "the top the mean over all positions of the clips shown",
             *([] if given else ["input: the sum of squares over frames and channels of what the unit gets"]),

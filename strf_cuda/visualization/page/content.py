@@ -16,6 +16,7 @@ from strf_cuda.config import DataConfig, ProtocolConfig
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, Tracklet
 from strf_cuda.evaluation import Evaluation
 from strf_cuda.machine import version_of
+from strf_cuda.meaning import masks_in_words
 from strf_cuda.metrics import REPORTED_RANKS, DistanceTable, RankingResult
 from strf_cuda.ordering import ranks_of
 from strf_cuda.trained import TrainedModel
@@ -180,6 +181,8 @@ def _facts(
     model, optimizer = config.model, config.optimizer
     parameters = sum(parameter.numel() for parameter in trained.model.parameters())
     units = "none" if model.unit == "none" else f"{model.unit}, stages {', '.join(map(str, model.stages))}"
+    if model.unit == "strf":
+        units += f"; {masks_in_words(model)}"
     frames = protocol.frames or data.frames
     clips = "one clip of the whole tracklet" if frames == "all" else f"clips of {frames} frames"
     beyond = [name for name, on in {"flip": protocol.flip, "shuffled frames": protocol.shuffle_frames}.items() if on]
