@@ -15,7 +15,9 @@ def factorized_attention(x, weight, pools, kinds, temperature, similarity="dot")
         reduced = (path_weight @ x.flatten(2)).unflatten(2, x.shape[2:])  # [B, C/n, T, H, W]
         rows = pool(reduced, window, kind)
         if similarity == "cosine":
-            rows = rows / ((rows.square().sum(1, keepdim=True) + 1e-6) * rows.shape[2]).sqrt()
+            wide = rows.to(torch.promote_types(rows.dtype, torch.float32))  # squares soon overflow in float16
+            square = wide.square().sum(1, keepdim=True) + 1e-6
+            rows = (wide / (square * rows.shape[2]).sqrt()).to(rows.dtype)
         rows = rows.flatten(3).flatten(1, 2)  # [B, E, N]
         mask = mask + torch.softmax(temperature * torch.einsum("bei,bej->bij", rows, rows), dim=1)
     return torch.einsum("bcti,bij->bctj", x.flatten(3), mask.to(x.dtype)).unflatten(3, x.shape[3:])
