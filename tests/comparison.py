@@ -136,6 +136,8 @@ class Case:
     "nearly equal": all positions resemble each other, so that the soft-max still has a choice at the largest logits.
     "grid": small multiples of a power of two, so that the reduction R is exact in every type. The maximum has ties
     then, and all types resolve them alike: here rounding R cannot send a half type's gradient elsewhere.
+    "empty": the same, but zero are two columns of some rows, in the second sample a frame, in the third everything.
+    "huge": ten thousand times "normal", and float16's largest number is 65504.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -155,14 +157,18 @@ class Case:
         weight = normal(len(self.operator.windows), self.reduced, self.shape[1])
         if self.values == "nearly equal":
             x = normal(*self.shape[:3], 1, 1) + 0.05 * x
-        elif self.values == "grid":
+        elif self.values in ("grid", "empty"):
             x = x.round().clamp(-2, 2)
             weight = weight.sign() * (normal(*weight.shape).argsort(2).argsort(2) < 3)  # three of each row
         rows = torch.einsum("prc,bcthw->bprthw", weight, x).flatten(4).flatten(2, 3)  # [B, P, C/n * T, N]
         largest = (4.0 * rows.square().sum(2)).amax((0, 2))
         scale = (self.logits / largest).sqrt()
-        if self.values == "grid":
+        if self.values in ("grid", "empty"):
             scale = 2 ** scale.log2().round()
+        if self.values == "empty":
+            x[..., 1:3, :2], x[1:, :, 0], x[2:] = 0, 0, 0
+        elif self.values == "huge":
+            x = 1e4 * x
         return [tensor.to(dtype) for tensor in (x, weight * scale[:, None, None], grad)]
 
 

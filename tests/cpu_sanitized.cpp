@@ -81,8 +81,12 @@ int main() {
       for (const strf_type type : {STRF_FLOAT64, STRF_FLOAT32, STRF_BFLOAT16, STRF_FLOAT16})
         for (const int32_t parts : {1, 3}) {
           strf_problem problem{size[0], size[1], size[2], size[3], size[4], size[5], STRF_MAX_PATHS, {},
-                               0.5,     type,    layout,  0};
+                               0.5,     type,    layout,  0,       STRF_DOT};
           std::memcpy(problem.pools, pools, sizeof pools);
+          if (__builtin_parity(done)) {  // each similarity meets every size, layout, type and number of parts
+            problem.similarity = STRF_COSINE;
+            problem.temperature = type == STRF_FLOAT16 ? 65 : 16;  // the maximum is searched, or bounded
+          }
           if (const char* sentence = strf_check(&problem)) {
             std::printf("refused: %s\n", sentence);
             return 1;

@@ -47,10 +47,10 @@ def assert_same(found, expected, **tolerances):
 
 
 @both
-@pytest.mark.parametrize("integration", INTEGRATIONS)
+@pytest.mark.parametrize(("integration", "similarity"), zip(INTEGRATIONS, ("cosine", "dot", "cosine"), strict=True))
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_unit_is_one_graph_forward_and_backward(backend, integration, channels_last):
-    module, x = unit(backend, integration=integration), clip(channels_last=channels_last)
+def test_a_unit_is_one_graph_forward_and_backward(backend, integration, similarity, channels_last):
+    module, x = unit(backend, integration=integration, similarity=similarity), clip(channels_last=channels_last)
     assert_same(run(compiled(module), module, x), run(module, module, x), rtol=1e-12, atol=1e-12)
     with torch.no_grad():
         assert_same([compiled(module)(x)], [module(x)], rtol=1e-12, atol=1e-12)
@@ -90,9 +90,11 @@ def test_the_same_shapes_are_compiled_once(backend):
 
 
 @both
-def test_a_temperature_that_changes_is_traced(backend):
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_temperature_that_changes_is_traced(backend, similarity):
     def function(x, weight, temperature):
-        return factorized_attention(x, weight, [(1, 3, 3)], temperature=temperature, backend=backend)
+        options = {"similarity": similarity, "temperature": temperature, "backend": backend}
+        return factorized_attention(x, weight, [(1, 3, 3)], **options)
 
     x, weight = clip().detach(), torch.full((1, 2, 8), 0.1, dtype=torch.float64)
     once = compiled(function)
@@ -179,6 +181,26 @@ def test_an_exported_unit_is_saved_loaded_and_still_trains(backend, strict, chan
     file.seek(0)
     loaded = torch.export.load(file).module()
     assert_same(run(loaded, loaded, x), run(module, module, x), rtol=1e-12, atol=1e-12)
+
+
+class Before(torch.nn.Module):
+    """Calls the operator as programs do that were exported when dot was the only similarity."""
+
+    def forward(self, x, weight):
+        return torch.ops.strf_cuda.forward(x, weight, [1, 3, 3], [0], 4.0, False)[0]
+
+
+@native
+def test_a_program_that_names_no_similarity_is_dot(backend):
+    x, weight = clip().detach(), torch.full((1, 2, 8), 0.1, dtype=torch.float64)
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(Before(), (x, weight)), file)
+    file.seek(0)
+    program = torch.export.load(file)
+    (call,) = [node for node in program.graph.nodes if str(node.target) == "strf_cuda.forward.default"]
+    assert len(call.args) == 6 and not call.kwargs
+    expected = factorized_attention(x, weight, [(1, 3, 3)], similarity="dot", backend=backend)
+    assert torch.equal(program.module()(x, weight), expected)
 
 
 @native

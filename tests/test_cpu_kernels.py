@@ -1,6 +1,7 @@
 """The CPU kernels by their C interface: each instruction-set level, the exponential, rounding, memory and threads."""
 
 import ctypes
+import math
 import platform
 import shutil
 import subprocess
@@ -44,14 +45,16 @@ def levels(library):
     return range(library.strf_cpu_best_level() + 1)
 
 
-def run(library, x, weight, kinds=(0, 0, 0, 0), *, grad=None, level=0, threads=1, temperature=2.0, dtype=None):
+def run(
+    library, x, weight, kinds=(0, 0, 0, 0), *, grad=None, level=0, threads=1, temperature=2.0, dtype=None, cosine=False
+):
     """Everything that forward and backward write, from a workspace full of NaN, one part of the work at a time."""
     batch, channels, frames, height, width = x.shape
     paths, reduced, _ = weight.shape
     last = not x.is_contiguous()
     pools = (Pool * 4)(*[Pool(*window, kind) for window, kind in zip(WINDOWS[:paths], kinds, strict=False)])
     kind = TYPES[dtype or x.dtype]
-    problem = Problem(batch, channels, frames, height, width, reduced, paths, pools, temperature, kind, last, 0)
+    problem = Problem(batch, channels, frames, height, width, reduced, paths, pools, temperature, kind, last, 0, cosine)
     parts = Threads(threads, _one_after_the_other)
     out = {name: torch.full_like(x, torch.nan) for name in ("y", "grad_x")}
     out |= {
@@ -94,12 +97,19 @@ def test_every_level_that_runs_here_computes_the_equations(library, level, chann
         pytest.skip(f"this processor has no {['', 'AVX2', 'AVX-512'][level]}")
     x, weight = make(shape, 4, 3, torch.float64, channels_last)
     grad = torch.randn_like(x)
-    out = run(library, x, weight, (0, 1, 0, 1), grad=grad, level=level, threads=3)
-    x, weight = x.requires_grad_(), weight.requires_grad_()
-    y = factorized_attention_reference(x, weight, WINDOWS, ["max", "avg", "max", "avg"], 2.0)
-    y.backward(grad)
-    for name, expected in (("y", y), ("grad_x", x.grad), ("grad_weight", weight.grad)):
-        torch.testing.assert_close(out[name], expected.detach(), rtol=1e-10, atol=1e-10, msg=name)
+    for similarity, temperature in (("dot", 2.0), ("cosine", 16.0), ("cosine", 65.0)):  # the last is not bounded
+        options = {"temperature": temperature, "cosine": similarity == "cosine"}
+        out = run(library, x, weight, (0, 1, 0, 1), grad=grad, level=level, threads=3, **options)
+        leaves = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        kinds = ["max", "avg", "max", "avg"]
+        y = factorized_attention_reference(*leaves, WINDOWS, kinds, temperature, similarity)
+        grad_x, grad_weight = torch.autograd.grad(y, leaves, grad)
+        for name, expected in (("y", y.detach()), ("grad_x", grad_x), ("grad_weight", grad_weight)):
+            message = f"{name}, {similarity}, {temperature}"
+            torch.testing.assert_close(out[name], expected, rtol=1e-10, atol=1e-10, msg=message)
+        bound = torch.full_like(out["maximum"], temperature / math.log(2))
+        reached = (out["maximum"] - bound).abs() < 1e-12
+        assert reached.all() if temperature == 16.0 else not reached.all()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -107,9 +117,10 @@ def test_every_level_that_runs_here_computes_the_equations(library, level, chann
 def test_the_same_number_of_threads_gives_the_same_bits(library, threads, channels_last):
     x, weight = make((3, 24, 2, 10, 9), 4, 2, torch.float32, channels_last)
     level = library.strf_cpu_best_level()
-    first, second = (run(library, x, weight, level=level, threads=threads) for _ in range(2))
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
+    for cosine in (False, True):
+        first, second = (run(library, x, weight, level=level, threads=threads, cosine=cosine) for _ in range(2))
+        for name in first:
+            assert torch.equal(first[name], second[name]), name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The function around the operator: equations, layouts, types and faults."""
 
 import functools
-import itertools
 import math
 
 import numpy as np
@@ -27,35 +26,39 @@ def make(batch=2, channels=8, frames=3, height=4, width=3, paths=4, reduced=2, d
     return x.to(dtype), weight.to(dtype)
 
 
-@pytest.mark.parametrize("kinds", list(itertools.product(("max", "avg"), repeat=2)))
+@pytest.mark.parametrize(
+    ("kinds", "similarity"),
+    [(("max", "max"), "cosine"), (("max", "avg"), "dot"), (("avg", "max"), "dot"), (("avg", "avg"), "cosine")],
+)
 @pytest.mark.parametrize("shape", [(3, 4, 3), (1, 5, 1), (2, 1, 7), (1, 1, 1), (5, 2, 2)])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_equals_the_paper_computed_path_by_path(attend, kinds, shape, channels_last):
+def test_equals_the_paper_computed_path_by_path(attend, kinds, similarity, shape, channels_last):
     x, weight = make(frames=shape[0], height=shape[1], width=shape[2])
     kinds = [kinds[0], kinds[0], kinds[1], kinds[1]]
     given = x.contiguous(memory_format=torch.channels_last_3d) if channels_last else x
-    out = attend(given, weight, ALL_POOLS, pool=kinds, temperature=2.5)
-    expected = oracle.factorized_attention(x.numpy(), weight.numpy(), ALL_POOLS, kinds, 2.5)
+    out = attend(given, weight, ALL_POOLS, pool=kinds, similarity=similarity, temperature=2.5)
+    expected = oracle.factorized_attention(x.numpy(), weight.numpy(), ALL_POOLS, kinds, 2.5, similarity)
     np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12, atol=1e-12)
     assert out.stride() == given.stride()
 
 
 @pytest.mark.parametrize("paths", [1, 2, 3, 4])
-@pytest.mark.parametrize("pool", ["max", "avg"])
+@pytest.mark.parametrize(("pool", "similarity"), [("max", "cosine"), ("avg", "dot")])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_gradients_of_both_inputs_pass_gradcheck(attend, paths, pool, channels_last):
+def test_gradients_of_both_inputs_pass_gradcheck(attend, paths, pool, similarity, channels_last):
     x, weight = make(batch=1, channels=4, frames=2, height=2, width=3, paths=paths)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
     torch.autograd.gradcheck(
-        lambda x, w: attend(x, w, ALL_POOLS[:paths], pool=pool),
+        lambda x, w: attend(x, w, ALL_POOLS[:paths], pool=pool, similarity=similarity),
         (x.requires_grad_(), weight.requires_grad_()),
     )
 
 
-def test_second_derivatives_of_the_reference_pass_gradgradcheck():
-    x, weight = make(batch=1, channels=2, frames=2, height=2, width=2, paths=2, reduced=1)
-    function = lambda x, w: factorized_attention(x, w, ALL_POOLS[1:3], backend="reference")  # noqa: E731
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_second_derivatives_of_the_reference_pass_gradgradcheck(similarity):
+    x, weight = make(batch=1, channels=2, frames=2, height=2, width=2, paths=2)
+    function = lambda x, w: factorized_attention(x, w, ALL_POOLS[1:3], similarity=similarity, backend="reference")  # noqa: E731
     torch.autograd.gradgradcheck(function, (x.requires_grad_(), weight.requires_grad_()))
 
 
@@ -68,17 +71,19 @@ def test_masks_are_added_before_one_multiplication(attend):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_low_precision_is_within_rounding_of_float64(attend, dtype, channels_last):
+def test_low_precision_is_within_rounding_of_float64(attend, dtype, channels_last, similarity):
     x, weight = make(channels=32, reduced=2, height=6, width=5, dtype=dtype)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    out = attend(x, weight, ALL_POOLS)
-    expected = attend(x.double(), weight.double(), ALL_POOLS)
+    out = attend(x, weight, ALL_POOLS, similarity=similarity)
+    expected = attend(x.double(), weight.double(), ALL_POOLS, similarity=similarity)
     assert out.dtype == dtype and out.stride() == x.stride()
     # The reduction is rounded to the input type, and the soft-max magnifies its error by the size of the logits.
     reduced = torch.einsum("prc,bcthw->bprthw", weight.double(), x.double())
-    magnification = 4 * 4.0 * reduced.square().sum((2, 3)).max().item()
+    logits = {"dot": 4.0 * reduced.square().sum((2, 3)).max().item(), "cosine": 16.0}
+    magnification = 4 * logits[similarity]
     error = (out.double() - expected).abs().max().item()
     assert error <= 2 * torch.finfo(dtype).eps * magnification * expected.abs().max().item()
 
@@ -120,8 +125,9 @@ def test_ties_of_the_maximum_give_their_gradient_to_the_first(attend):
     x[..., 0], x[..., 1] = 1.0, 2.0
     weight = torch.ones(1, 1, 1, dtype=torch.float64, requires_grad=True)
     x.requires_grad_()
-    reduced_gradient = torch.autograd.grad(attend(x, weight, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
-    direct = torch.autograd.grad(attend(x, weight.detach() * 0, [(3, 1, 1)])[0, 0, 0, 0, 0], x)[0]
+    attend = functools.partial(attend, pools=[(3, 1, 1)], similarity="dot")
+    reduced_gradient = torch.autograd.grad(attend(x, weight)[0, 0, 0, 0, 0], x)[0]
+    direct = torch.autograd.grad(attend(x, weight.detach() * 0)[0, 0, 0, 0, 0], x)[0]
     # Windows of frames 0 and 1 take frame 0, the window of frame 2 takes frame 1: nothing reaches frame 2.
     assert direct[0, 0, 0].abs().sum() > 0
     assert torch.equal(reduced_gradient[0, 0, 2], torch.zeros(1, 2, dtype=torch.float64))
@@ -136,6 +142,20 @@ def test_autocast_takes_the_type_of_the_region_and_leaves_float64_alone(attend):
     assert double.dtype == torch.float64
     assert out.dtype == torch.bfloat16
     assert torch.equal(out, attend(x.bfloat16(), weight.bfloat16(), ALL_POOLS))
+
+
+@pytest.mark.parametrize(("similarity", "temperature"), [("dot", 4.0), ("cosine", 16.0)])
+def test_the_temperature_is_that_of_the_similarity_unless_given(attend, similarity, temperature):
+    x, weight = make()
+    unnamed = {} if similarity == "cosine" else {"similarity": similarity}
+    expected = attend(x, weight, ALL_POOLS, similarity=similarity, temperature=temperature)
+    assert torch.equal(attend(x, weight, ALL_POOLS, **unnamed), expected)
+
+
+def test_the_size_of_features_does_not_count_for_cosines(attend):
+    x, weight = make(dtype=torch.float32)
+    large, larger = (attend(size * x, weight, ALL_POOLS) / size for size in (2.0**10, 2.0**30))
+    torch.testing.assert_close(larger, large)
 
 
 def test_backends_say_in_words_what_is_usable():
@@ -179,7 +199,12 @@ def test_shapes_can_be_followed_on_the_meta_device():
         (dict(pools=[(1, 1, 1)] * 3 + [(1, 0, 1)]), r"pool window \(1, 0, 1\) must be three odd positive"),
         (dict(pool="maxx"), "pool is 'maxx', but it must be max or avg; did you mean max"),
         (dict(pool=("max", "avg")), "pool names 2 kinds for 4 paths"),
-        (dict(temperature=math.nan), "temperature is nan"),
+        (dict(temperature=math.nan), "temperature is nan, but it must be a finite number"),
+        (dict(temperature=math.inf, similarity="dot"), "temperature is inf, but it must be a finite number"),
+        (dict(temperature=0.0), "temperature is 0.0, but for similarity cosine it must be above 0: a larger one makes"),
+        (dict(temperature=-1.0), "temperature is -1.0, but for similarity cosine it must be above 0: a larger one"),
+        (dict(similarity="cos"), "similarity is 'cos', but it must be dot or cosine; did you mean cosine"),
+        (dict(similarity=None), "similarity is None, but it must be dot or cosine"),
         (dict(backend="cud"), "backend is 'cud', but it must be .*; did you mean cuda"),
         (dict(backend="cuda"), "backend cuda (is not usable here: |takes tensors on a CUDA device, but x is on cpu)"),
     ],

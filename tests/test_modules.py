@@ -29,10 +29,14 @@ def clip(batch=1, channels=4, frames=2, height=2, width=3):
 
 
 @pytest.mark.parametrize("paths", SUBSETS, ids="+".join)
-@pytest.mark.parametrize("pool", ["max", "avg", ("max", "avg"), ("avg", "max")], ids=str)
+@pytest.mark.parametrize(
+    ("pool", "similarity"),
+    [("max", "cosine"), ("avg", "dot"), (("max", "avg"), "dot"), (("avg", "max"), "cosine")],
+    ids=str,
+)
 @pytest.mark.parametrize("integration", INTEGRATIONS)
-def test_gradcheck_of_every_path_subset_pool_and_integration(paths, pool, integration):
-    module = unit(paths=paths, pool=pool, integration=integration)
+def test_gradcheck_of_every_path_subset_pool_and_integration(paths, pool, similarity, integration):
+    module = unit(paths=paths, pool=pool, similarity=similarity, integration=integration)
     torch.autograd.gradcheck(
         lambda x, weight: torch.func.functional_call(module, {"weight": weight}, (x,)),
         (clip().requires_grad_(), module.weight),
@@ -57,6 +61,17 @@ def test_integration_is_the_calls_that_equation_8_names(integration, paths):
         "parallel": lambda: half(x, PATHS),
     }[integration]()
     torch.testing.assert_close(module(x), expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("options", "similarity", "temperature"),
+    [({}, "cosine", 16.0), ({"similarity": "dot"}, "dot", 4.0), ({"temperature": 5.0}, "cosine", 5.0)],
+)
+def test_similarity_and_temperature_reach_the_operator(options, similarity, temperature):
+    module, x = unit(integration="parallel", **options), clip()
+    asked = {"similarity": similarity, "temperature": temperature}
+    assert torch.equal(module(x), factorized_attention(x, module.weight, list(WINDOWS.values()), **asked))
+    assert f"similarity={similarity}, temperature={temperature}" in repr(module)
 
 
 @pytest.mark.parametrize("resolutions", [(1, 1), (1, 3), (1, 5), (3, 5)])
@@ -116,6 +131,8 @@ def test_a_unit_can_be_copied_and_pickled():
         (dict(resolutions=(1,)), r"resolutions are \(1,\), but there must be two"),
         (dict(pool=("max", "avg", "max")), "one name or two"),
         (dict(pool="mean"), "pool is 'mean', but it must be max or avg"),
+        (dict(similarity="cosin"), "similarity is 'cosin', but it must be dot or cosine; did you mean cosine"),
+        (dict(temperature=0), "temperature is 0, but for similarity cosine it must be above 0"),
     ],
 )
 def test_bad_options_are_refused_with_their_value(options, sentence):

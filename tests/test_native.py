@@ -1,5 +1,7 @@
 """The operators as PyTorch sees them: shapes and strides, autograd, autocast, vmap, and what is refused."""
 
+import functools
+import itertools
 import subprocess
 import sys
 
@@ -13,7 +15,8 @@ from strf_cuda.backends import library, native
 pytestmark = pytest.mark.skipif(backends()["cpu"] != "usable", reason=backends()["cpu"])
 
 POOLS = [(3, 1, 1), (1, 3, 3)]
-OPTIONS = ([3, 1, 1, 1, 3, 3], [0, 1], 2.0, False)
+BEFORE = ([3, 1, 1, 1, 3, 3], [0, 1], 2.0, False)  # the options as they were when dot was the only similarity
+OPTIONS = (*BEFORE, True)
 KINDS = ["max", "avg"]
 LAYOUTS = {
     "contiguous": lambda x: x,
@@ -33,7 +36,9 @@ def tensors(batch=2, channels=4, frames=2, height=3, width=2, dtype=torch.float6
 
 
 def attend(x, weight, backend="cpu"):
-    return factorized_attention(x, weight, POOLS, pool=KINDS, temperature=OPTIONS[2], backend=backend)
+    return factorized_attention(
+        x, weight, POOLS, pool=KINDS, similarity="cosine", temperature=OPTIONS[2], backend=backend
+    )
 
 
 def raw(x, weight):
@@ -45,14 +50,36 @@ def loss(x, weight):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", native.DTYPES)
-def test_both_operators_are_what_their_schemas_and_fakes_say(layout, dtype):
+@pytest.mark.parametrize(("dtype", "options"), zip(native.DTYPES, itertools.cycle([OPTIONS, BEFORE])))
+def test_both_operators_are_what_their_schemas_and_fakes_say(layout, dtype, options):
     x, weight = tensors(dtype=dtype)
     x = LAYOUTS[layout](x)
-    y, maximum, normalizer = torch.ops.strf_cuda.forward(x, weight, *OPTIONS)
+    y, maximum, normalizer = torch.ops.strf_cuda.forward(x, weight, *options)
     grad = torch.ones_like(y, memory_format=torch.contiguous_format)
-    torch.library.opcheck(torch.ops.strf_cuda.forward.default, (x, weight, *OPTIONS))
-    torch.library.opcheck(torch.ops.strf_cuda.backward.default, (grad, x, weight, maximum, normalizer, *OPTIONS))
+    torch.library.opcheck(torch.ops.strf_cuda.forward.default, (x, weight, *options))
+    torch.library.opcheck(torch.ops.strf_cuda.backward.default, (grad, x, weight, maximum, normalizer, *options))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_direct_call_that_names_no_similarity_is_dot(similarity):
+    x, weight = tensors(requires_grad=True)
+    named = () if similarity == "dot" else (True,)
+    function = functools.partial(factorized_attention, pools=POOLS, pool=KINDS, temperature=2.0, backend="cpu")
+    expected = function(x, weight, similarity=similarity)
+    y, maximum, normalizer = torch.ops.strf_cuda.forward(x, weight, *BEFORE, *named)
+    grad = torch.ones_like(y)
+    found = torch.ops.strf_cuda.backward(grad, x.detach(), weight.detach(), maximum, normalizer, *BEFORE, *named)
+    assert torch.equal(y, expected)
+    for out in (y, expected):
+        for gradient, other in zip(found, torch.autograd.grad(out, (x, weight), grad), strict=True):
+            assert torch.equal(gradient, other)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_direct_call_with_cosines_and_no_positive_temperature_is_refused(temperature):
+    x, weight = tensors()
+    with pytest.raises(RuntimeError, match="^the temperature of similarity cosine must be above 0$"):
+        torch.ops.strf_cuda.forward(x, weight, *OPTIONS[:2], temperature, False, True)
 
 
 @pytest.mark.parametrize("call", [attend, raw])

@@ -5,6 +5,7 @@ keeps its several orders, so its error, and with it what is allowed, is found as
 own errors the one order shows less than several would.
 """
 
+import dataclasses
 import functools
 import itertools
 import shutil
@@ -33,36 +34,44 @@ TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 
 
-def _bare(windows, kinds, temperature=4.0):
+def _dot(windows, kinds, temperature=4.0):
     return Operator(windows, (kinds,) * len(windows) if isinstance(kinds, str) else kinds, temperature)
+
+
+def _cosine(windows, kinds, temperature=16.0):
+    return dataclasses.replace(_dot(windows, kinds, temperature), similarity="cosine")
 
 
 PAPER = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))
 MIXED = ("max", "max", "avg", "avg")
 CASES = {
-    "N1-T1": Case((3, 5, 1, 1, 1), 1, _bare(((1, 1, 1),), "max")),
-    "N1-T4": Case((3, 8, 4, 1, 1), 3, _bare(((1, 1, 1), (3, 1, 1), (5, 1, 1), (1, 3, 3)), "avg")),
-    "N2-T5": Case((8, 24, 5, 2, 1), 3, _bare(((3, 1, 1), (1, 3, 3)), ("avg", "max"))),
-    "N6-C520": Case((2, 520, 1, 3, 2), 1, _bare(((1, 3, 1),), "avg")),
-    "N15-C2048": Case((1, 2048, 1, 5, 3), 16, _bare(PAPER, "avg")),
-    "N15": Case((2, 19, 2, 5, 3), 3, _bare(((1, 5, 5), (3, 3, 3), (1, 1, 1)), "max")),
-    "N15-E280": Case((1, 70, 4, 3, 5), 70, _bare(((3, 1, 1), (1, 3, 3)), "max")),
-    "N31": Case((2, 20, 3, 31, 1), 8, _bare(((5, 1, 1),), "avg")),
-    "N33": Case((6, 12, 4, 11, 3), 1, _bare(PAPER, MIXED)),
-    "N98": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max")),
-    "N98-avg": Case((1, 24, 3, 14, 7), 3, _bare(PAPER, "avg")),
-    "N127": Case((1, 37, 2, 127, 1), 3, _bare(((3, 3, 3),), "max")),
-    "N128": Case((2, 24, 4, 16, 8), 8, _bare(PAPER, ("avg", "avg", "max", "max"))),
-    "N130": Case((2, 12, 5, 13, 10), 3, _bare(((1, 5, 5), (5, 1, 1)), ("avg", "max"))),
-    "N260-T1": Case((2, 12, 1, 20, 13), 1, _bare(((3, 3, 3), (1, 1, 1)), "max")),
-    "N521": Case((1, 8, 2, 1, 521), 2, _bare(((1, 1, 1), (3, 1, 1), (1, 1, 5), (1, 3, 3)), MIXED)),
-    "wider-than-the-map": Case((4, 22, 2, 3, 2), 3, _bare(((7, 1, 1), (1, 9, 9), (5, 7, 7)), ("max", "avg", "max"))),
-    "large-logits": Case((2, 24, 4, 14, 7), 8, _bare(PAPER, "max"), values="nearly equal", logits=300.0),
-    "large-logits-avg": Case((2, 12, 3, 11, 3), 3, _bare(PAPER, "avg"), values="nearly equal", logits=300.0),
-    "ties": Case((2, 40, 4, 14, 7), 8, _bare(PAPER, "max"), values="grid"),
-    "ties-wide": Case((2, 19, 5, 7, 5), 3, _bare(((5, 1, 1), (1, 5, 5), (3, 3, 3)), "max"), values="grid"),
-    "temperature-0": Case((2, 8, 3, 5, 3), 2, _bare(PAPER, MIXED, temperature=0.0)),
-    "temperature-negative": Case((2, 8, 3, 5, 3), 2, _bare(PAPER, MIXED, temperature=-2.5)),
+    "N1-T1": Case((3, 5, 1, 1, 1), 1, _dot(((1, 1, 1),), "max")),
+    "N1-T4": Case((3, 8, 4, 1, 1), 3, _dot(((1, 1, 1), (3, 1, 1), (5, 1, 1), (1, 3, 3)), "avg")),
+    "N2-T5": Case((8, 24, 5, 2, 1), 3, _dot(((3, 1, 1), (1, 3, 3)), ("avg", "max"))),
+    "N6-C520": Case((2, 520, 1, 3, 2), 1, _dot(((1, 3, 1),), "avg")),
+    "N15-C2048": Case((1, 2048, 1, 5, 3), 16, _cosine(PAPER, "avg")),
+    "N15": Case((2, 19, 2, 5, 3), 3, _dot(((1, 5, 5), (3, 3, 3), (1, 1, 1)), "max")),
+    "N15-E280": Case((1, 70, 4, 3, 5), 70, _cosine(((3, 1, 1), (1, 3, 3)), "max")),
+    "N31": Case((2, 20, 3, 31, 1), 8, _cosine(((5, 1, 1),), "avg")),
+    "N33": Case((6, 12, 4, 11, 3), 1, _dot(PAPER, MIXED)),
+    "N98": Case((2, 40, 4, 14, 7), 8, _dot(PAPER, "max")),
+    "N98-avg": Case((1, 24, 3, 14, 7), 3, _cosine(PAPER, "avg")),
+    "N127": Case((1, 37, 2, 127, 1), 3, _cosine(((3, 3, 3),), "max")),
+    "N128": Case((2, 24, 4, 16, 8), 8, _dot(PAPER, ("avg", "avg", "max", "max"))),
+    "N130": Case((2, 12, 5, 13, 10), 3, _cosine(((1, 5, 5), (5, 1, 1)), ("avg", "max"))),
+    "N260-T1": Case((2, 12, 1, 20, 13), 2, _cosine(((3, 3, 3), (1, 1, 1)), "max")),
+    "N521": Case((1, 8, 2, 1, 521), 2, _cosine(((1, 1, 1), (3, 1, 1), (1, 1, 5), (1, 3, 3)), MIXED)),
+    "wider-than-the-map": Case((4, 22, 2, 3, 2), 3, _cosine(((7, 1, 1), (1, 9, 9), (5, 7, 7)), ("max", "avg", "max"))),
+    "large-logits": Case((2, 24, 4, 14, 7), 8, _dot(PAPER, "max"), values="nearly equal", logits=300.0),
+    "large-logits-avg": Case((2, 12, 3, 11, 3), 3, _dot(PAPER, "avg"), values="nearly equal", logits=300.0),
+    "ties": Case((2, 40, 4, 14, 7), 8, _cosine(PAPER, "max"), values="grid"),
+    "ties-wide": Case((2, 19, 5, 7, 5), 3, _dot(((5, 1, 1), (1, 5, 5), (3, 3, 3)), "max"), values="grid"),
+    "temperature-0": Case((2, 8, 3, 5, 3), 2, _dot(PAPER, MIXED, temperature=0.0)),
+    "temperature-negative": Case((2, 8, 3, 5, 3), 2, _dot(PAPER, MIXED, temperature=-2.5)),
+    "temperature-64": Case((2, 12, 3, 7, 5), 3, _cosine(PAPER, MIXED, temperature=64.0), values="nearly equal"),
+    "temperature-100": Case((2, 12, 3, 7, 5), 3, _cosine(PAPER, MIXED, temperature=100.0), values="nearly equal"),
+    "empty-positions": Case((3, 12, 3, 5, 4), 3, _cosine(PAPER, ("max", "avg", "max", "max")), values="empty"),
+    "N4-T900": Case((1, 6, 900, 2, 2), 2, _cosine(((1, 1, 1), (3, 1, 1)), "max")),
 }
 CALLS = {
     "parallel": ((0, 4),),
@@ -109,7 +118,7 @@ def what_is_wrong(case, dtype, layout, backend, function, written_out=literal.fa
 
 def _interpreted():
     """Every case in one type or two and alternating layouts; in all types together they reach every kind of kernel."""
-    costly = {"N128": "float16", "N130": "float32", "N260-T1": "float16", "N521": "float16"}
+    costly = {"N128": "float16", "N130": "float32", "N260-T1": "float16", "N521": "float16", "N4-T900": "float32"}
     cheap = ("N1-T4", "N15-E280", "N31", "N33", "N98-avg", "temperature-0", "temperature-negative", "large-logits-avg")
     for index, name in enumerate(CASES):
         types = [costly[name]] if name in costly else ["float32", "float16"]
@@ -123,12 +132,21 @@ def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(backend, ca
     assert not what_is_wrong(case, dtype, layout, backend, case.operator.on(backend))
 
 
+@on_every_backend(dtype=TYPES[:3], layout=list(LAYOUTS))
+def test_huge_features_are_within_twice_the_error_of_plain_pytorch(backend, dtype, layout):
+    case = Case((2, 12, 3, 7, 5), 3, _cosine(PAPER, MIXED), values="huge")
+    assert not what_is_wrong(case, dtype, layout, backend, case.operator.on(backend))
+
+
 def _modules():
-    for integration, pools, dtype in itertools.product(CALLS, itertools.product(("max", "avg"), repeat=2), TYPES):
+    for index, (integration, pools, dtype) in enumerate(
+        itertools.product(CALLS, itertools.product(("max", "avg"), repeat=2), TYPES)
+    ):
+        similarity = ("dot", "cosine")[(index + index // len(TYPES)) % 2]
         second = {"temporal_spatial": pools[1], "spatial_temporal": pools[0]}.get(integration)
         # The first call's result, once rounded to a half type, no longer says which of two close values is the larger.
         if dtype.itemsize > 2 or second != "max":
-            yield f"{integration}-{'-'.join(pools)}-{dtype}", (integration, pools, dtype)
+            yield f"{integration}-{'-'.join(pools)}-{dtype}", (integration, pools, dtype, similarity)
 
 
 @on_every_backend(
@@ -141,14 +159,17 @@ def _modules():
     ],
 )
 def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, unit, layout):
-    integration, pools, dtype = unit
+    integration, pools, dtype, similarity = unit
     windows = ((3, 1, 1), (5, 1, 1), (1, 3, 3), (1, 5, 5))
-    operator = Operator(windows, (pools[0], pools[0], pools[1], pools[1]), calls=CALLS[integration])
+    temperature = {"dot": 4.0, "cosine": 16.0}[similarity]
+    kinds = (pools[0], pools[0], pools[1], pools[1])
+    operator = Operator(windows, kinds, temperature, CALLS[integration], similarity)
     values = "grid" if dtype.itemsize == 2 else "normal"
     case = Case(
         (4, 24, 3, 7, 5), 3, operator, values, logits=2.0
     )  # Y is larger than x, and so the second call's logits
-    module = STRF(24, reduction=8, resolutions=(3, 5), pool=pools, integration=integration, backend=backend)
+    options = {"pool": pools, "integration": integration, "similarity": similarity, "backend": backend}
+    module = STRF(24, reduction=8, resolutions=(3, 5), **options)
 
     def function(x, weight):
         return torch.func.functional_call(module, {"weight": weight}, (x,))

@@ -15,6 +15,7 @@ from tolerance import assert_equal_up_to_rounding
 WINDOWS = ((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3))
 KINDS = ("max", "max", "avg", "max")
 OPERATOR = Operator(WINDOWS, KINDS)
+COSINE = Operator(WINDOWS, KINDS, 16.0, similarity="cosine")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -28,7 +29,8 @@ def make(backend, shape=(3, 12, 3, 5, 4), reduced=3, operator=OPERATOR, dtype=to
 @on_every_backend(dtype=TYPES, layout=list(LAYOUTS))
 def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient_of_the_weight(backend, layout, dtype):
     x, weight, grad = make(backend, dtype=dtype, layout=layout)
-    y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x[:0], weight, grad[:0])
+    operator = COSINE if dtype.itemsize % 4 else OPERATOR
+    y, grad_x, grad_weight = differentiate(operator.on(backend), x[:0], weight, grad[:0])
     assert y.shape == grad_x.shape == x[:0].shape
     assert y.dtype == grad_x.dtype == dtype
     assert torch.equal(grad_weight, torch.zeros_like(weight))
@@ -43,13 +45,16 @@ def test_one_position_is_returned_once_by_every_path(backend, frames, dtype):
 
 
 @on_every_backend(
-    windows=(WINDOWS, ((3, 1, 1),), ((1, 3, 3),)),
+    operator={
+        "four paths": COSINE,
+        "temporal": Operator(((3, 1, 1),), ("max",), 16.0, similarity="cosine"),
+        "spatial": Operator(((1, 3, 3),), ("max",)),
+    },
     bad=(math.nan, math.inf, -math.inf),
     where=("x", "grad"),
     layout=list(LAYOUTS),
 )
-def test_nan_and_infinity_stay_in_their_sample_and_do_not_vanish_in_it(backend, layout, where, bad, windows):
-    operator = Operator(windows, KINDS[: len(windows)] if len(windows) > 1 else ("max",))
+def test_nan_and_infinity_stay_in_their_sample_and_do_not_vanish_in_it(backend, layout, where, bad, operator):
     x, weight, grad = make(backend, operator=operator, layout=layout)
     clean = differentiate(operator.on(backend), x, weight, grad)
     (x if where == "x" else grad)[1, 2, 1, 3, 0] = bad
@@ -65,12 +70,25 @@ def test_nan_and_infinity_stay_in_their_sample_and_do_not_vanish_in_it(backend, 
         assert y[1].isnan().all() and grad_x[1].isnan().all() and grad_weight.isnan().all()
 
 
+@pytest.mark.parametrize("operator", [OPERATOR, COSINE], ids=["dot", "cosine"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_nan_in_the_weight_reaches_everything(backend):
+def test_nan_in_the_weight_reaches_everything(backend, operator):
     x, weight, grad = make(backend)
     weight[1, 0, 0] = math.nan
-    y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x, weight, grad)
+    y, grad_x, grad_weight = differentiate(operator.on(backend), x, weight, grad)
     assert y.isnan().all() and grad_x.isnan().all() and grad_weight[1].isnan().all()
+
+
+@on_every_backend(empty=("positions", "a frame", "everything"), dtype=TYPES, layout=list(LAYOUTS))
+def test_where_x_is_zero_gradients_of_cosines_are_finite(backend, layout, dtype, empty):
+    x, weight, grad = make(backend, dtype=dtype, layout=layout)
+    x[{"positions": (..., 1, slice(2)), "a frame": (slice(None), slice(None), 1), "everything": ...}[empty]] = 0
+    y, grad_x, grad_weight = differentiate(COSINE.on(backend), x, weight, grad)
+    assert all(result.isfinite().all() for result in (y, grad_x, grad_weight))
+    if empty == "everything":  # then all masks are flat
+        means = grad.double().mean((3, 4), keepdim=True).expand_as(grad)
+        assert_equal_up_to_rounding([grad_x], [(4 * means).to(dtype)])
+        assert not y.any() and not grad_weight.any()
 
 
 def _inside(tensor, larger, index):
@@ -129,12 +147,13 @@ MOVED = {
 @on_every_backend(moved=MOVED, dtype=(torch.float64, torch.bfloat16), layout=list(LAYOUTS))
 def test_values_count_and_not_where_they_lie(backend, moved, dtype, layout):
     which, change = moved
+    operator = COSINE if dtype == torch.float64 else OPERATOR
     inputs = make(backend, dtype=dtype, layout=layout)
-    expected = differentiate(OPERATOR.on(backend), *inputs)
+    expected = differentiate(operator.on(backend), *inputs)
     others = list(inputs)
     others[which] = change(inputs[which])
     assert torch.equal(others[which], inputs[which])
-    actual = differentiate(OPERATOR.on(backend), *others)
+    actual = differentiate(operator.on(backend), *others)
     assert_equal_up_to_rounding(actual, expected)
     assert_layout_of(others[0], *actual[:2])
 
@@ -144,8 +163,8 @@ def test_values_count_and_not_where_they_lie(backend, moved, dtype, layout):
 def test_an_expanded_input_counts_as_often_as_it_is_repeated(backend, dim):
     x, weight, grad = make(backend)
     expanded = x.narrow(dim, 0, 1).expand_as(x)
-    actual = differentiate(OPERATOR.on(backend), expanded, weight, grad)
-    assert_equal_up_to_rounding(actual, differentiate(OPERATOR.on(backend), expanded.contiguous(), weight, grad))
+    actual = differentiate(COSINE.on(backend), expanded, weight, grad)
+    assert_equal_up_to_rounding(actual, differentiate(COSINE.on(backend), expanded.contiguous(), weight, grad))
     assert_layout_of(expanded, *actual[:2])
 
 
@@ -171,10 +190,10 @@ def test_the_expanded_gradient_of_a_sum_is_read_as_ones(backend, layout):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_input_has_its_gradient_alone_as_well(backend, layout):
     x, weight, grad = make(backend, layout=layout)
-    expected = differentiate(OPERATOR.on(backend), x, weight, grad)
+    expected = differentiate(COSINE.on(backend), x, weight, grad)
     for of_x, of_weight in ((True, False), (False, True)):
         leaves = x.clone().requires_grad_(of_x), weight.clone().requires_grad_(of_weight)
-        y = OPERATOR.on(backend)(*leaves)
+        y = COSINE.on(backend)(*leaves)
         y.backward(grad)
         for leaf, wanted, gradient in zip(leaves, (of_x, of_weight), expected[1:], strict=True):
             assert (leaf.grad is not None) == wanted
@@ -199,6 +218,8 @@ def test_each_input_has_its_gradient_alone_as_well(backend, layout):
         (dict(x=torch.zeros(1, 8, 2, 2, 2, dtype=torch.int64)), "x is torch.int64, but it must be float32, "),
         (dict(x=torch.zeros(1, 8, 2, 2, 2, dtype=torch.bool)), "x is torch.bool, but it must be float32, "),
         (dict(x=torch.zeros(1, 8, 2, 2, 2, dtype=torch.complex64)), "x is torch.complex64, but it must be float32, "),
+        (dict(similarity="cosinus"), "similarity is 'cosinus', but it must be dot or cosine; did you mean cosine"),
+        (dict(temperature=-1.0), "temperature is -1.0, but for similarity cosine it must be above 0"),
         (dict(x=torch.zeros(1, 8, 2, 2, 2, device="meta")), "x is on meta but weight is on (cpu|cuda:0); move one"),
         (dict(weight=torch.zeros(4, 2, 8, device="meta")), "x is on (cpu|cuda:0) but weight is on meta; move one"),
     ],

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import threading
 
 import pytest
@@ -11,17 +12,23 @@ from comparison import FAST, Case, Operator, device, differentiate, number_of_th
 from tolerance import assert_equal_up_to_rounding
 
 OPERATOR = Operator(((1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)), ("max", "avg", "avg", "max"))
+COSINE = dataclasses.replace(OPERATOR, temperature=16.0, similarity="cosine")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 TYPES = (torch.float64, torch.float32)
 SHAPES = {"1x12x3x14x7": (1, 12, 3, 14, 7), "3x20x2x11x13": (3, 20, 2, 11, 13), "2x7x2x24x11": (2, 7, 2, 24, 11)}
 POISONED = {"3x20x2x11x13": (3, 20, 2, 11, 13), "3x7x3x3x5": (3, 7, 3, 3, 5), "3x4x2x1x1": (3, 4, 2, 1, 1)}
 THREADS = {"cpu": (1, 2)}  # only the native CPU kernels share their work out among threads themselves
-OPERATORS = {"four paths": OPERATOR, "identity": Operator(((1, 1, 1),), ("max",))}
+OPERATORS = {"four paths": OPERATOR, "identity": Operator(((1, 1, 1),), ("max",), 16.0, similarity="cosine")}
 
 
 def make(backend, shape=(3, 20, 2, 11, 13), dtype=torch.float32, layout="contiguous", operator=OPERATOR):
     x, weight, grad = (tensor.to(device(backend)) for tensor in Case(shape, 3, operator).inputs(dtype))
     return x.contiguous(memory_format=LAYOUTS[layout]), weight, grad.contiguous(memory_format=LAYOUTS[layout])
+
+
+def of_type(dtype):
+    """A share of the tests for each similarity."""
+    return OPERATOR if dtype == torch.float64 else COSINE
 
 
 def assert_same_bits(actual, expected):
@@ -39,10 +46,10 @@ def test_a_second_call_gives_the_same_bits(backend, shape, dtype, layout):
     x, weight, grad = make(backend, shape, dtype, layout)
     for threads in THREADS.get(backend, (1,)):
         with number_of_threads(threads):
-            first = differentiate(OPERATOR.on(backend), x, weight, grad)
+            first = differentiate(of_type(dtype).on(backend), x, weight, grad)
             for elsewhere in range(1, 4):  # so that results and workspace come to lie in other places
                 held = [x.new_empty(elsewhere * 4099) for _ in range(elsewhere)]
-                assert_same_bits(differentiate(OPERATOR.on(backend), x.clone(), weight, grad), first)
+                assert_same_bits(differentiate(of_type(dtype).on(backend), x.clone(), weight, grad), first)
                 del held
 
 
@@ -77,9 +84,9 @@ def test_what_uninitialised_memory_holds_does_not_show(backend, shape, batch, dt
     inputs = x[:batch], weight, grad[:batch]
     for threads in THREADS.get(backend, (1,)):
         with number_of_threads(threads):
-            expected = differentiate(OPERATOR.on(backend), *inputs)
+            expected = differentiate(of_type(dtype).on(backend), *inputs)
             with poisoned_memory():
-                assert_same_bits(differentiate(OPERATOR.on(backend), *inputs), expected)
+                assert_same_bits(differentiate(of_type(dtype).on(backend), *inputs), expected)
 
 
 @on_every_backend(layout=list(LAYOUTS), interpreted=[("channels-last",)])
@@ -87,9 +94,9 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch(backend, layout):
     x, weight, grad = make(backend, (5, 12, 2, 9, 9), torch.float64, layout)
     for threads in THREADS.get(backend, (1,)):
         with number_of_threads(threads):
-            y, grad_x, grad_weight = differentiate(OPERATOR.on(backend), x, weight, grad)
+            y, grad_x, grad_weight = differentiate(COSINE.on(backend), x, weight, grad)
             alone = [
-                differentiate(OPERATOR.on(backend), *part)
+                differentiate(COSINE.on(backend), *part)
                 for part in zip(x.split(1), [weight] * 5, grad.split(1), strict=True)
             ]
         assert_equal_up_to_rounding((y, grad_x), [torch.cat([result[i] for result in alone]) for i in range(2)])
@@ -114,15 +121,15 @@ def test_inputs_are_left_as_they_are_and_results_are_tensors_of_their_own(backen
 
 @pytest.mark.parametrize("backend", FAST)  # the interpreter is one for all threads
 def test_calls_from_two_threads_at_once_do_not_meet(backend):
-    problems = [make(backend, (2, 12, 2, 9, 9)), make(backend, (3, 20, 1, 5, 13))]
+    problems = [(OPERATOR, *make(backend, (2, 12, 2, 9, 9))), (COSINE, *make(backend, (3, 20, 1, 5, 13)))]
     together = threading.Barrier(2)
 
     def work(problem):
         with number_of_threads(1):
             together.wait()
-            return [differentiate(OPERATOR.on(backend), *problem) for _ in range(20)]
+            return [differentiate(problem[0].on(backend), *problem[1:]) for _ in range(20)]
 
-    expected = [differentiate(OPERATOR.on(backend), *problem) for problem in problems]
+    expected = [differentiate(problem[0].on(backend), *problem[1:]) for problem in problems]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for repeated, once in zip(pool.map(work, problems), expected, strict=True):
             for results in repeated:

@@ -32,13 +32,19 @@ def problems(draw, sizes=(1, 3, 5, 7)):
     size = st.sampled_from(sizes)
     windows = tuple(draw(st.tuples(size, size, size)) for _ in range(paths))
     kinds = tuple(draw(st.sampled_from(("max", "avg"))) for _ in range(paths))
-    temperature = draw(st.one_of(st.sampled_from((4.0, 0.0, -2.0)), st.floats(-8, 8)))
+    similarity, temperature = draw(
+        st.one_of(
+            st.tuples(st.just("dot"), st.one_of(st.sampled_from((4.0, 0.0, -2.0)), st.floats(-8, 8))),
+            st.tuples(st.just("cosine"), st.one_of(st.sampled_from((16.0, 64.0, 65.0)), st.floats(0.01, 32))),
+        )
+    )
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x, grad = random.standard_normal((2, *shape))
     weight = random.standard_normal((paths, reduced, shape[1])) / shape[1]
     if draw(st.booleans()):  # on a grid the reduction is exact, and its equal values are equal for every backend
         x, weight = x.round(), np.sign(weight) / 4
-    return Drawn(Operator(windows, kinds, temperature), x, weight, grad, draw(st.booleans()))
+    operator = Operator(windows, kinds, temperature, similarity=similarity)
+    return Drawn(operator, x, weight, grad, draw(st.booleans()))
 
 
 def _drawing(examples: int, drawn):
@@ -71,8 +77,9 @@ def compare(backend, drawn):
     actual = differentiate(drawn.operator.on(backend), x, weight, grad)
     assert_layout_of(x, *actual[:2])
 
-    options = (drawn.operator.windows, drawn.operator.kinds, drawn.operator.temperature)
-    truths = drawn.operator.in_long_double(drawn.x, drawn.weight, drawn.grad)
+    operator = drawn.operator
+    options = (operator.windows, operator.kinds, operator.temperature, operator.similarity)
+    truths = operator.in_long_double(drawn.x, drawn.weight, drawn.grad)
     largest_terms = (
         len(drawn.weight) * np.abs(drawn.x),
         *gradients(drawn.grad, drawn.x, drawn.weight, *options, magnitudes=True),
