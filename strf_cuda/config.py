@@ -366,8 +366,8 @@ def _check_masks(model: ModelConfig) -> None:
         raise InputError(f"model.temperature is {model.temperature}, but it must be a finite number")
     if model.similarity == "cosine" and model.temperature <= 0:
         raise InputError(
-            f"model.temperature is {model.temperature}, but with model.similarity cosine it must be above 0: the larger "
-            "it is, the sharper are the masks"
+            f"model.temperature is {model.temperature}, but with model.similarity cosine it must be above 0: the "
+            "larger it is, the sharper are the masks"
         )
 
 

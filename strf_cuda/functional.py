@@ -114,7 +114,8 @@ def check_temperature(similarity: str, temperature: float | None) -> float:
         raise InputError(f"temperature is {temperature}, but it must be a finite number")
     if similarity == "cosine" and not temperature > 0:
         raise InputError(
-            f"temperature is {temperature}, but for similarity cosine it must be above 0: a larger one makes sharper masks"
+            f"temperature is {temperature}, but for similarity cosine it must be above 0: a larger one makes sharper "
+            "masks"
         )
     return float(temperature)
 

@@ -37,8 +37,8 @@ class STRF(nn.Module):
         backend: see `strf_cuda.factorized_attention`.
 
     Raises:
-        InputError: channels not divisible by the reduction, even windows, unknown names, no paths, a temperature that the
-            similarity does not take.
+        InputError: channels not divisible by the reduction, even windows, unknown names, no paths, a temperature that
+            the similarity does not take.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class STRF(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.channels}, reduction={self.reduction}, resolutions={self.resolutions}, pool={self.pool}, "
-            f"integration={self.integration}, paths={self.paths}, similarity={self.similarity}, temperature={self.temperature}"
+            f"integration={self.integration}, paths={self.paths}, similarity={self.similarity}, "
+            f"temperature={self.temperature}"
         )
 
 

@@ -91,8 +91,8 @@ def draw(config: MasksConfig) -> None:
         path,
         title=f"Masks of the STRF unit {unit}: where the framed position of its output takes its values from",
         notes=[
-            f"{source}; {model_name(network)}, {masks_in_words(network)}; {height}x{width} positions; drawn over the mean "
-            "of the frames, since a mask is the same for all frames of a clip",
+            f"{source}; {model_name(network)}, {masks_in_words(network)}; {height}x{width} positions; drawn over the "
+            "mean of the frames, since a mask is the same for all frames of a clip",
             "n of N positions: the exponential of the entropy of the weights, 1 where a single position is copied; at "
             "the top the mean over all positions of the clips shown",
             *([] if given else ["input: the sum of squares over frames and channels of what the unit gets"]),
