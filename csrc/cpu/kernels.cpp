@@ -150,10 +150,11 @@ struct PathBackward {
     T *top = columns_of, *z = top + kPanel<T>, *centre = z + kPanel<T>, *delta = centre + kPanel<T>;
     copy_columns(columns, maximum + first, top);
     copy_columns(columns, normalizer + first, z);
-    // delta is summed around the gradient of a position's weight for itself. Where a position all but makes itself, the
-    // gradient of its logits is next to nothing, and would otherwise be what a weight of 1 is off by.
+    // A cosine is largest between a position and itself. delta is then summed around the gradient of that weight: where
+    // a position all but makes itself, the gradient of its logits is next to nothing, and would otherwise be what a
+    // weight of 1 is off by.
     fill(centre, T(0));
-    for (int64_t column = 0; column < columns; ++column)
+    for (int64_t column = 0; column < columns && run.problem.similarity == STRF_COSINE; ++column)
       centre[column] = grad_mask[(first + column) * kPanel<T> + column];
     fill(delta, T(0));
     const auto both_ways = strf_is_bounded(&run.problem) ? masks_both_ways<true, T> : masks_both_ways<false, T>;
