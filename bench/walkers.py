@@ -325,9 +325,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = [(kind, unit, seed) for seed in seeds for kind in options.kinds for unit in options.units]
     jobs = [job for job in wanted if job not in known]
     print(f"{len(wanted)} runs, {len(jobs)} of them to train; {out}", flush=True)
-    lock = Lock()
+    lock, starts = Lock(), {}
 
     def finish(job: tuple[str, str, int]) -> None:
+        if starts:
+            starts[job[2]].result()
         entry = train(setting, *job, folder)
         with lock:
             runs.append(entry)
@@ -336,8 +338,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with ThreadPoolExecutor(options.processes) as pool:
         if options.start == "c2d":
-            needed = sorted({seed for _, _, seed in jobs})
-            list(pool.map(lambda seed: train(setting, "c2d", "none", seed, folder), needed))
+            for seed in sorted({seed for _, _, seed in jobs}):
+                starts[seed] = pool.submit(train, setting, "c2d", "none", seed, folder)
         list(pool.map(finish, jobs))
     print(write(setting, runs, out))
 
