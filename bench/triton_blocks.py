@@ -26,9 +26,10 @@ from tqdm import tqdm
 from bench.machine import RESULTS, write_result
 from bench.operator import LIMITS, first_line
 from bench.options import parse, parser, positive
-from bench.problems import HALVES, LAYOUTS, POOLS, TEMPERATURE, Problem, paper_problems
+from bench.problems import HALVES, LAYOUTS, POOLS, Problem, paper_problems
 from bench.tables import with_quartiles
-from strf_cuda.backends import native, triton
+from strf_cuda.backends import triton
+from strf_cuda.functional import TEMPERATURES, operator_options
 from strf_cuda.markdown import aligned
 
 TYPES = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
@@ -76,9 +77,9 @@ def both_layouts(problem: Problem) -> list[tuple]:
     for layout in LAYOUTS:
         x, weight, grad = dataclasses.replace(problem, layout=layout).inputs()
         for first, last in HALVES[problem.integration]:
-            windows = [size for pool in POOLS[first:last] for size in pool]
-            kinds = [native.KINDS["max"]] * (last - first)
-            found.append((triton.launches(x, weight[first:last], windows, kinds, TEMPERATURE, problem.tf32), grad))
+            kinds, similarity = ["max"] * (last - first), problem.similarity
+            options = operator_options(x, POOLS[first:last], kinds, TEMPERATURES[similarity], similarity)
+            found.append((triton.launches(x, weight[first:last], *options), grad))
     return found
 
 
