@@ -49,11 +49,24 @@ def cpu_model() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def torch_device() -> dict:
-    """The vector instructions and threads that torch uses on the CPU, and the GPU, if there is one."""
+def machine() -> str:
+    """One line for the head of tables: processor, the instructions that our CPU kernels use, threads, the GPU."""
     import torch
 
+    found = torch_device()
+    level = found["cpu_level"] or f"{found['torch_cpu_capability']} in torch"
+    words = [cpu_model(), level, f"{found['threads']} of {os.cpu_count()} threads", found["gpu"]]
+    return ", ".join([*(word for word in words if word), f"torch {torch.__version__}"])
+
+
+def torch_device() -> dict:
+    """The vector instructions of our CPU kernels and of torch, torch's threads, and the GPU, if there is one."""
+    import torch
+
+    from strf_cuda.backends import library
+
     found = {
+        "cpu_level": library.build_facts()["cpu_level"] if library.REASON is None else None,
         "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": None,

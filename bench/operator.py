@@ -5,6 +5,7 @@
 The sizes are those of P3DC (4 frames of 256x128, stages 2 and 3), in parallel and as the cascade, in both layouts, on
 a GPU in bfloat16, float32 and TF32, eager and inside CUDA graphs; then a sweep over positions and one over channels.
 Every contender must agree with float64 before it is timed. Contenders are timed in turn, ratios formed within a round.
+All compute masks of cosines, the default; at the paper's sizes our first backend also those of dot products.
 
 Prints the tables and writes bench/results/operator.json, after every problem anew, and operator.png; with --quick,
 which only shows that everything runs, files are written only where --out says. The sweeps take half as many rounds. A
@@ -23,14 +24,15 @@ from tqdm import tqdm
 
 from bench.competitors import Operator, competitors, ours, solve, usable_backends
 from bench.floor import Peaks, cost, measure_peaks
-from bench.machine import RESULTS, write_result
+from bench.machine import RESULTS, machine, write_result
 from bench.options import parse, parser
 from bench.plots import draw, plot_operator
-from bench.problems import TEMPERATURE, Problem, channel_sweep, paper_problems, position_sweep
+from bench.problems import Problem, channel_sweep, paper_problems, position_sweep
 from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
 from bench.timing import Call, graphed, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from strf_cuda.backends.reference import factorized_attention_reference
+from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
 
 FORWARD, BOTH = "forward", "forward + backward"
@@ -55,8 +57,8 @@ def measure(
     """Checks and times all contenders on one problem.
 
     Args:
-        operators: ratios refer to the first. Ours must run and be right; another that does not is reported with the
-            reason.
+        operators: ratios refer to the first, which at the paper's sizes is timed with dot products too. Ours must run
+            and be right; another that does not is reported with the reason.
         on_round: called after each round, for a progress bar.
 
     Returns:
@@ -65,18 +67,22 @@ def measure(
     torch.compiler.reset()
     sets = problem.sets()
     x, weight, _ = sets[0]
+    first = next(iter(operators))
+    solved = {name: (operator, problem) for name, operator in operators.items()}
+    if is_of_the_paper(problem):
+        solved[f"{first}, dot"] = operators[first], dataclasses.replace(problem, similarity="dot")
     entries = [
         {
             "problem": problem.name,
             **problem.sizes(),
             "mode": mode,
             "floor": {},
-            "contenders": {n: {} for n in operators},
+            "contenders": {n: {} for n in solved},
         }
         for mode in (("eager", "CUDA graph") if problem.device == "cuda" else ("eager",))
     ]
     for direction in (FORWARD, BOTH):
-        calls, not_run = prepare(problem, operators, direction, sets)
+        calls, not_run = prepare(solved, direction, sets)
         required = cost(problem, backward=direction == BOTH)
         floor = peaks.floor(required)
         for entry in entries:
@@ -92,28 +98,36 @@ def measure(
             for name, seconds in times.items():
                 figures[name][direction] = {
                     "ms": spread([1000 * value for value in seconds]),
-                    "ratio": ratios(seconds, times[next(iter(operators))]),
+                    "ratio": ratios(seconds, times[first]),
                     "share_of_floor": rounded(floor / spread(seconds)["median"]),
                 }
+            if f"{first}, dot" in times:
+                entry.setdefault("cosine_over_dot", {})[direction] = ratios(times[first], times[f"{first}, dot"])
             if direction == BOTH and entry["mode"] == "eager":
                 for name, own in calls.items():
-                    figures[name] |= memory(problem, operators[name], own[0], x, weight)
+                    figures[name] |= memory(*solved[name], own[0], x, weight)
     return entries
 
 
+def is_of_the_paper(problem: Problem) -> bool:
+    """Whether it is one of `paper_problems`, not of a sweep."""
+    return problem.name.startswith("stage")
+
+
 def prepare(
-    problem: Problem, operators: Mapping[str, Operator], direction: str, sets: Sequence[Sequence[Tensor]]
+    solved: Mapping[str, tuple[Operator, Problem]], direction: str, sets: Sequence[Sequence[Tensor]]
 ) -> tuple[dict[str, list[Call]], dict[str, str]]:
     """The calls to be timed, one for each set of x, weight and grad, and why the others cannot be made.
 
-    Each contender has returned what float64 says for the first set.
+    Each contender has returned what float64 says of its problem for the first set.
     """
-    expected = call_of(_in_float64, problem, [tensor.double() for tensor in sets[0]], direction)()
+    wide = [tensor.double() for tensor in sets[0]]
+    truths = {problem: call_of(_in_float64, problem, wide, direction)() for _, problem in solved.values()}
     calls, not_run = {}, {}
-    for name, operator in operators.items():
+    for name, (operator, problem) in solved.items():
         own = [call_of(operator, problem, tensors, direction) for tensors in sets]
         try:
-            for result, truth in zip(own[0](), expected, strict=True):
+            for result, truth in zip(own[0](), truths[problem], strict=True):
                 error = ((result - truth).norm() / truth.norm()).item()
                 assert error <= LIMITS[problem.arithmetic], f"{name}, {direction}: relative error {error:.1e}"
         except Exception as error:
@@ -147,7 +161,7 @@ def call_of(operator: Operator, problem: Problem, tensors: Sequence[Tensor], dir
     return lambda: torch.autograd.grad(solve(operator, problem, *inputs), inputs, grad)
 
 
-def memory(problem: Problem, operator: Operator, call: Call, x: Tensor, weight: Tensor) -> dict[str, float]:
+def memory(operator: Operator, problem: Problem, call: Call, x: Tensor, weight: Tensor) -> dict[str, float]:
     """What is held between the passes, as a multiple of x, and the peak of both passes beyond x, weight and grad."""
     inputs = x.detach().requires_grad_(), weight.detach().requires_grad_()
     held = held_for_backward(partial(solve, operator, problem, *inputs))
@@ -164,8 +178,9 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _in_float64(x: Tensor, weight: Tensor, pools) -> Tensor:
-    return factorized_attention_reference(x, weight, pools, ["max"] * len(pools), TEMPERATURE)
+def _in_float64(x: Tensor, weight: Tensor, pools, similarity: str) -> Tensor:
+    kinds = ["max"] * len(pools)
+    return factorized_attention_reference(x, weight, pools, kinds, TEMPERATURES[similarity], similarity)
 
 
 def describe(entry: dict) -> str:
@@ -192,6 +207,8 @@ def table(entry: dict) -> str:
                 row += [f"{100 * timed['share_of_floor']:.0f}%"]
         row += [f"{figures[key]:.4g}" if key in figures else "-" for key in ("held_of_input", "peak_mb")]
         rows.append(row)
+    for direction, ratio in entry.get("cosine_over_dot", {}).items():
+        notes.append(f"{direction}: cosine takes {with_quartiles(ratio)} times as long as dot")
     return "\n".join([describe(entry), "", aligned(header, rows), *notes, ""])
 
 
@@ -208,7 +225,7 @@ def plan(device: str, quick: bool) -> list[Problem]:
 
 def compiled_too(problem: Problem) -> bool:
     """Whether torch.compile takes part: it takes many seconds for each size, so only where the goals ask for it."""
-    asked_for = problem.name.startswith("stage") and problem.integration == "parallel"
+    asked_for = is_of_the_paper(problem) and problem.integration == "parallel"
     if problem.device == "cuda":
         return asked_for and problem.dtype == torch.bfloat16 and problem.layout == "contiguous"
     return asked_for
@@ -219,10 +236,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = options.device
     problems = plan(device, options.quick)
     paper_rounds = 2 if options.quick else options.rounds
-    rounds = [paper_rounds if problem.name.startswith("stage") else (paper_rounds + 1) // 2 for problem in problems]
+    rounds = [paper_rounds if is_of_the_paper(problem) else (paper_rounds + 1) // 2 for problem in problems]
     out = options.out or (None if options.quick else RESULTS / "operator.json")
     entries, failed, peaks = [], [], {}
     modes = 2 if device == "cuda" else 1
+    print(f"{machine()}\n")
     with tqdm(total=2 * modes * sum(rounds), unit="round", disable=None, leave=False) as bar:
         for problem, own_rounds in zip(problems, rounds, strict=True):
             bar.set_description(f"{problem.name}, {problem.integration}, {problem.layout}")

@@ -29,16 +29,17 @@ class PlainVideoResNet(nn.Module):
 
 
 class LiteralSTRF(nn.Module):
-    """The unit by `bench.competitors.literal`, for units with maximum pools and the temperature of the benchmarks."""
+    """The unit by `bench.competitors.literal`, for units with maximum pools and the temperature of their similarity."""
 
     def __init__(self, unit: STRF):
         super().__init__()
         self.weight, self.pools, self.halves = unit.weight, unit.pools, unit.halves()
+        self.similarity = unit.similarity
 
     def forward(self, x: Tensor) -> Tensor:
         for half in self.halves:
             first, last = half[0], half[-1] + 1
-            x = literal(x, self.weight[first:last], self.pools[first:last])
+            x = literal(x, self.weight[first:last], self.pools[first:last], self.similarity)
         return x
 
 

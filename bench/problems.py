@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from strf_cuda.backends.reference import Pool
+from strf_cuda.functional import TEMPERATURES
 
 POOLS: tuple[Pool, ...] = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))  # resolutions (1, 3), as in the paper
 HALVES = {"parallel": ((0, 4),), "cascade": ((0, 2), (2, 4))}  # the paths of each call; temporal, then spatial
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 REDUCTION = 16
-TEMPERATURE = 4.0
 MOST_SETS = 8
 
 
@@ -33,6 +33,7 @@ class Problem:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     tf32: bool = False  # products of float32 on a GPU in TF32
+    similarity: str = "cosine"
 
     @property
     def positions(self) -> int:
@@ -73,14 +74,18 @@ class Problem:
     def inputs(self, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """x, weight and the gradient of y, always the same values for a seed.
 
-        Weights are drawn as the unit draws them. The scale of x is such that the diagonal of a mask without pooling
-        weighs about as much as the rest of its column: masks that are neither flat nor copies of single positions.
+        Weights are drawn as the unit draws them. All positions of x have a part in common, so large that the diagonal
+        of a mask of cosines without pooling weighs about as much as the rest of its column: masks that are neither flat
+        nor copies of single positions. The scale of x is such that dot products give about the same masks.
         """
         random = torch.Generator().manual_seed(seed)
         shape = (self.batch, self.channels, self.frames, self.height, self.width)
-        diagonal = TEMPERATURE * self.reduced * self.frames / 3  # of S, on average, if x had unit variance
-        scale = (math.log(self.positions + 1) / diagonal) ** 0.5
-        x = scale * torch.randn(shape, generator=random)
+        logit = TEMPERATURES["cosine"]  # of S on the diagonal; the others are less by log(N + 1) on average
+        own = math.log(self.positions + 1) / logit
+        common = torch.randn(*shape[:3], 1, 1, generator=random)
+        x = (1 - own) ** 0.5 * common + own**0.5 * torch.randn(shape, generator=random)
+        # With unit variance dot products are kappa E / 3 on the diagonal, on average.
+        x *= (3 * logit / (TEMPERATURES["dot"] * self.reduced * self.frames)) ** 0.5
         bound = self.channels**-0.5
         weight = (2 * torch.rand(len(POOLS), self.reduced, self.channels, generator=random) - 1) * bound
         grad = torch.randn(shape, generator=random)
@@ -99,6 +104,7 @@ class Problem:
             "integration": self.integration,
             "layout": self.layout,
             "dtype": self.arithmetic,
+            "similarity": self.similarity,
         }
 
 

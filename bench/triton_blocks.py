@@ -79,7 +79,8 @@ def both_layouts(problem: Problem) -> list[tuple]:
         for first, last in HALVES[problem.integration]:
             windows = [size for pool in POOLS[first:last] for size in pool]
             kinds = [native.KINDS["max"]] * (last - first)
-            options = windows, kinds, TEMPERATURES["cosine"], problem.tf32, True
+            similarity = problem.similarity
+            options = windows, kinds, TEMPERATURES[similarity], problem.tf32, similarity == "cosine"
             found.append((triton.launches(x, weight[first:last], *options), grad))
     return found
 

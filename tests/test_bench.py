@@ -16,12 +16,14 @@ import oracle
 from bench import operator, products, training_step
 from bench.competitors import competitors, ours, solve, usable_backends
 from bench.floor import Cost, Peaks, cost, measure_peaks
-from bench.machine import REPOSITORY
-from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, TEMPERATURE, Problem, paper_problems, position_sweep
+from bench.machine import REPOSITORY, machine
+from bench.problems import HALVES, LAYOUTS, MOST_SETS, POOLS, Problem, paper_problems, position_sweep
 from bench.spreads import spread
 from bench.tables import with_quartiles
 from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch, made_up_model
+from strf_cuda.backends.reference import factorized_masks
+from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
 
 TINY = Problem("N=12", 2, 32, 4, 3, 3)
@@ -35,17 +37,17 @@ def tiny(**changes):
 @pytest.mark.parametrize("name", ["ours", *competitors(compiled=False)])
 @pytest.mark.parametrize("integration", HALVES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_contender_computes_the_papers_equations(name, integration, layout):
-    problem = tiny(integration=integration, layout=layout, dtype=torch.float64)
+@pytest.mark.parametrize("similarity", TEMPERATURES)
+def test_every_contender_computes_the_papers_equations(name, integration, layout, similarity):
+    problem = tiny(integration=integration, layout=layout, dtype=torch.float64, similarity=similarity)
     x, weight, _ = problem.inputs()
     operator = ours("auto") if name == "ours" else competitors(compiled=False)[name]
     y = solve(operator, problem, x, weight)
     expected = x.numpy()
     for first, last in HALVES[integration]:
         kinds = ["max"] * (last - first)
-        expected = oracle.factorized_attention(
-            expected, weight[first:last].numpy(), POOLS[first:last], kinds, TEMPERATURE
-        )
+        options = (POOLS[first:last], kinds, TEMPERATURES[similarity], similarity)
+        expected = oracle.factorized_attention(expected, weight[first:last].numpy(), *options)
     assert y.shape == x.shape
     torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
 
@@ -137,9 +139,9 @@ def test_peaks_are_measured_by_every_way_to_multiply():
 def test_the_masks_of_the_inputs_are_neither_flat_nor_one_hot():
     for problem in (*position_sweep("cpu", 1, torch.float64), *paper_problems("cpu", 1, [torch.float64])[:4]):
         x, weight, _ = problem.inputs()
-        rows = torch.einsum("rc,cthw->rthw", weight[0], x[0]).flatten(2).flatten(0, 1)
-        diagonal = torch.softmax(TEMPERATURE * rows.T @ rows, 0).diagonal().mean()
-        assert 2 / problem.positions < diagonal < 0.9
+        for similarity, temperature in TEMPERATURES.items():
+            (mask,) = factorized_masks(x, weight[:1], POOLS[:1], ["max"], temperature, similarity)
+            assert 2 / problem.positions < mask[0].diagonal().mean() < 0.9
 
 
 def test_contenders_are_timed_in_turn_and_each_begins_as_often(monkeypatch):
@@ -205,7 +207,7 @@ def test_a_stopwatch_adds_up_what_is_entered_again(monkeypatch):
 
 
 def test_one_that_cannot_run_is_reported_with_the_first_cause():
-    def broken(x, weight, pools):
+    def broken(x, weight, pools, similarity):
         try:
             raise NotImplementedError("no such kernel\nand more")
         except NotImplementedError as error:
@@ -250,12 +252,27 @@ def test_on_a_gpu_all_are_timed_eager_and_in_graphs(dtype, tf32):
 
 @pytest.mark.parametrize("bad", [lambda y: 1.01 * y, lambda y: y * float("nan")])
 def test_a_contender_that_computes_something_else_is_not_timed(bad):
-    wrong = lambda x, weight, pools: bad(ours("reference")(x, weight, pools))  # noqa: E731
+    wrong = lambda *arguments: bad(ours("reference")(*arguments))  # noqa: E731
     (entry,) = operator.measure(TINY, {"strf_cuda x": ours("reference"), "other": wrong}, PEAKS, rounds=1)
     (not_run,) = entry["contenders"]["other"][operator.FORWARD].items()
     assert not_run[0] == "not_run" and "other, forward: relative error " in not_run[1]
     with pytest.raises(AssertionError, match="strf_cuda x, forward: relative error "):
         operator.measure(TINY, {"strf_cuda x": wrong}, PEAKS, rounds=1)
+
+
+def test_at_the_papers_sizes_cosines_are_compared_with_dot_products():
+    problem = tiny(name="stage 2")
+    (entry,) = operator.measure(
+        problem, {"strf_cuda x": ours("reference"), "other": ours("reference")}, PEAKS, rounds=1
+    )
+    assert list(entry["contenders"]) == ["strf_cuda x", "other", "strf_cuda x, dot"]
+    for direction in (operator.FORWARD, operator.BOTH):
+        over_dot, dot = (entry["cosine_over_dot"][direction], entry["contenders"]["strf_cuda x, dot"][direction])
+        assert over_dot["median"] * dot["ratio"]["median"] == pytest.approx(1, rel=2e-3)
+        assert f"{direction}: cosine takes {over_dot['median']:.2f} times as long as dot" in operator.table(entry)
+    same = lambda x, weight, pools, similarity: ours("reference")(x, weight, pools, "cosine")  # noqa: E731
+    with pytest.raises(AssertionError, match="strf_cuda x, dot, forward: relative error "):
+        operator.measure(problem, {"strf_cuda x": same}, PEAKS, rounds=1)
 
 
 def test_a_problem_that_fails_is_named_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
@@ -294,7 +311,11 @@ def test_the_operators_benchmark_writes_figures_and_plot(tmp_path, monkeypatch, 
             assert figures["held_of_input"] >= 1 and figures["peak_mb"] > 0
         assert entry["contenders"][names[0]][operator.BOTH]["ratio"]["median"] == 1
     assert (tmp_path / "operator.png").read_bytes().startswith(b"\x89PNG")
-    assert "N=6, parallel, contiguous, float32, eager: x 2 x [32, 3, 2, 3]" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "N=6, parallel, contiguous, float32, eager: x 2 x [32, 3, 2, 3]" in out
+    assert out.startswith(f"{machine()}\n") and f", {torch.get_num_threads()} of {os.cpu_count()} threads" in machine()
+    level = result["device"]["cpu_level"]
+    assert level is None or f", {level}, " in machine()
 
 
 def test_a_quick_run_writes_nothing_unless_told_where(tmp_path, monkeypatch):
