@@ -59,7 +59,7 @@ CASES = {
     "N127": Case((1, 37, 2, 127, 1), 3, _cosine(((3, 3, 3),), "max")),
     "N128": Case((2, 24, 4, 16, 8), 8, _dot(PAPER, ("avg", "avg", "max", "max"))),
     "N130": Case((2, 12, 5, 13, 10), 3, _cosine(((1, 5, 5), (5, 1, 1)), ("avg", "max"))),
-    "N260-T1": Case((2, 12, 1, 20, 13), 2, _cosine(((3, 3, 3), (1, 1, 1)), "max")),
+    "N260-T1": Case((2, 12, 1, 20, 13), 4, _cosine(((3, 3, 3), (1, 1, 1)), "max")),
     "N521": Case((1, 8, 2, 1, 521), 2, _cosine(((1, 1, 1), (3, 1, 1), (1, 1, 5), (1, 3, 3)), MIXED)),
     "wider-than-the-map": Case((4, 22, 2, 3, 2), 3, _cosine(((7, 1, 1), (1, 9, 9), (5, 7, 7)), ("max", "avg", "max"))),
     "large-logits": Case((2, 24, 4, 14, 7), 8, _dot(PAPER, "max"), values="nearly equal", logits=300.0),
@@ -161,15 +161,15 @@ def _modules():
 def test_the_module_is_within_twice_the_error_of_plain_pytorch(backend, unit, layout):
     integration, pools, dtype, similarity = unit
     windows = ((3, 1, 1), (5, 1, 1), (1, 3, 3), (1, 5, 5))
-    temperature = {"dot": 4.0, "cosine": 16.0}[similarity]
+    # With few channels a grid leaves some positions empty by chance, whose gradients drown those of the others.
+    temperature, reduced = {"dot": (4.0, 3), "cosine": (16.0, 6)}[similarity]
     kinds = (pools[0], pools[0], pools[1], pools[1])
     operator = Operator(windows, kinds, temperature, CALLS[integration], similarity)
     values = "grid" if dtype.itemsize == 2 else "normal"
-    case = Case(
-        (4, 24, 3, 7, 5), 3, operator, values, logits=2.0
-    )  # Y is larger than x, and so the second call's logits
+    # Y is larger than x, and so the second call's logits.
+    case = Case((4, 24, 3, 7, 5), reduced, operator, values, logits=2.0)
     options = {"pool": pools, "integration": integration, "similarity": similarity, "backend": backend}
-    module = STRF(24, reduction=8, resolutions=(3, 5), **options)
+    module = STRF(24, reduction=24 // reduced, resolutions=(3, 5), **options)
 
     def function(x, weight):
         return torch.func.functional_call(module, {"weight": weight}, (x,))
