@@ -48,8 +48,8 @@ class Launches:
         )
         self.parts = dict(SPLIT=2 if split else 1)
         # One position alone has a mask of exactly 1 by its maximum, not by the bound.
-        bounded = cosine and temperature <= MOST_BOUNDED and self.N > 1
-        self.logits = dict(self.numbers, **self.parts, NEGATIVE=temperature < 0, BOUNDED=bounded)
+        self.bounded = dict(BOUNDED=cosine and temperature <= MOST_BOUNDED and self.N > 1)
+        self.logits = dict(self.numbers, **self.parts, NEGATIVE=temperature < 0)
         self.cosine = cosine
         self.channels = next_power_of_2(self.reduced)
         self.halves = 2 if half or arithmetic == "tf32" else 1
@@ -122,14 +122,14 @@ class Launches:
         launch(
             masks.masks_and_statistics, len(turned) * cdiv(self.N, block["BLOCK_J"]),
             pooled, maximum, normalizer, turned, first, self.scale, self.N, self.n_row, self.e_row, self.P,
-            **block, **self.logits,
+            **block, **self.logits, **self.bounded,
         )  # fmt: skip
 
     def statistics(self, pooled, maximum, normalizer) -> None:
         block = self.blocks("statistics")
         launch(
             masks.statistics, self.B * self.P * cdiv(self.N, block["BLOCK_J"]),
-            pooled, maximum, normalizer, self.scale, self.N, self.e_row, **block, **self.logits,
+            pooled, maximum, normalizer, self.scale, self.N, self.e_row, **block, **self.logits, **self.bounded,
         )  # fmt: skip
 
     def masks_of_statistics(self, pooled, maximum, normalizer, out, first, turned) -> None:
@@ -177,7 +177,7 @@ class Launches:
         launch(
             masks.pooled_gradient, len(averages) * self.P * tiles,
             pooled, maximum, normalizer, *mask_grads, averages, out, first, self.temperature, self.scale,
-            self.N, self.n_row, self.e_row, self.P, HALVES=self.halves, **block, **self.logits,
+            self.N, self.n_row, self.e_row, self.P, HALVES=self.halves, **block, **self.logits, **self.bounded,
         )  # fmt: skip
 
     def pool_gradient(self, pooled, pooled_grad, largest, lengths) -> Tensor:

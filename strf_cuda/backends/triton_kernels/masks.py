@@ -8,7 +8,7 @@ that the largest less the maximum is exactly 0:
     P_k[i, j] = exp2(scale * (s[i, j] - m_k[j])) z_k[j]        s = +-T_k^T T_k, scale = |temperature| / log(2)
 
 maximum and normalizer, m and z, are [B, P, N]. Where BOUNDED, every maximum is taken to be 1, which no mean of cosines
-exceeds: none is searched, and P_k and its transpose share their powers.
+exceeds: none is searched.
 
 Triton takes numbers for float32 unless they are declared otherwise.
 """
@@ -44,7 +44,7 @@ def _products(
 
 @triton.jit
 def _maxima(maximum, positions, N, BOUNDED: tl.constexpr, SUM: tl.constexpr):
-    """m_k of these positions."""
+    """m_k of these positions; where BOUNDED a constant, so that P_k and its transpose have the same powers."""
     return tl.full(positions.shape, 1.0, SUM) if BOUNDED else tl.load(maximum + positions, positions < N, other=0.0)
 
 
@@ -110,7 +110,7 @@ def statistics(
 def masks_of_statistics(
     pooled, maximum, normalizer, masks, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr, TURNED: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """M^T where TURNED, otherwise M, [samples, N, N_ROW], from m and z: the second pass, and the backward pass's masks.
 
@@ -129,10 +129,10 @@ def masks_of_statistics(
             pooled + path * SPLIT * N * E, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM
         )
         if TURNED:
-            largest = _maxima(maximum + path * N, j, N, BOUNDED, SUM)[:, None]
+            largest = tl.load(maximum + path * N + j, j < N, other=0.0)[:, None]
             inverse = tl.load(normalizer + path * N + j, j < N, other=0.0)[:, None]
         else:
-            largest = _maxima(maximum + path * N, i, N, BOUNDED, SUM)[None, :]
+            largest = tl.load(maximum + path * N + i, i < N, other=0.0)[None, :]
             inverse = tl.load(normalizer + path * N + i, i < N, other=0.0)[None, :]
         total += tl.exp2((s - largest) * scale) * inverse
         path += 1
@@ -144,7 +144,7 @@ def masks_of_statistics(
 def mask_averages(
     pooled, maximum, mask_grad_turned, averages, first_sample, scale: tl.float64, N, N_ROW, E, P,
     BLOCK_J: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
-    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, BOUNDED: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
+    SPLIT: tl.constexpr, NEGATIVE: tl.constexpr, PRECISION: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """delta_k[j] = sum over i of P_k[i, j] dM[i, j], [samples, P, N], from dM transposed.
 
@@ -159,7 +159,7 @@ def mask_averages(
     path = first_sample.to(tl.int64) * P + own_path
     pooled += path * SPLIT * N * E
     mask_grad_turned += own_path // P * N * N_ROW
-    largest = _maxima(maximum + path * N, j, N, BOUNDED, SUM)
+    largest = tl.load(maximum + path * N + j, j < N, other=0.0)
     total = tl.zeros((BLOCK_J,), SUM)
     weights = tl.zeros((BLOCK_J,), SUM)
     for first in range(0, N, BLOCK_I):
@@ -205,15 +205,13 @@ def pooled_gradient(
     for first in range(0, N, BLOCK_I):
         i = first + tl.arange(0, BLOCK_I)
         s = _products(pooled, j, i, N, E, BLOCK_J, BLOCK_I, BLOCK_E, SPLIT, NEGATIVE, PRECISION, SUM)
+        largest_i = _maxima(maximum, i, N, BOUNDED, SUM)
         inverse_i = tl.load(normalizer + i, i < N, other=0.0)
         average_i = tl.load(averages + i, i < N, other=0.0)
         of_ij = load_tile(mask_grad_turned, j, N, N_ROW, i, N, 1).to(SUM) - average_j
         of_ji = load_tile(mask_grad, j, N, N_ROW, i, N, 1).to(SUM) - average_i
-        power = tl.exp2((s - largest_j) * scale)
-        bracket = power * inverse_j * of_ij
-        if not BOUNDED:
-            power = tl.exp2((s - _maxima(maximum, i, N, BOUNDED, SUM)) * scale)
-        bracket += power * inverse_i * of_ji
+        bracket = tl.exp2((s - largest_j) * scale) * inverse_j * of_ij
+        bracket += tl.exp2((s - largest_i) * scale) * inverse_i * of_ji
         bracket = tl.where(i < N, bracket, 0.0)
         factor = load_tile(pooled, i, N, E, out, E, 1)
         half = operand(bracket, PRECISION).to(factor.dtype)
