@@ -60,8 +60,9 @@ struct Columns {
     STRF_DEVICE void logits(int i, Logits<Type>& s) const {
       const Shape& shape = params.shape;
       Logits<Type> groups[1] = {};
-      add_logits<Type, 1>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
-                          pooled + int64_t(i) * shape.position_pitch, groups);
+      LogitOperands<Type, 1> operands;
+      add_logits(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
+                 pooled + int64_t(i) * shape.position_pitch, operands, false, groups, lane_index());
       scale_logits<Type, 1>(shape, shape.positions - i, groups);
 #pragma unroll
       for (int u = 0; u < Type::kTiles; ++u)
@@ -82,7 +83,8 @@ struct Columns {
           if (!shape.bounded) {
             Wide highest = top[half];
 #pragma unroll
-            for (int u = 0; u < Type::kTiles; ++u) highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
+            for (int u = 0; u < Type::kTiles; ++u)
+              highest = larger(highest, larger(s[u][2 * half], s[u][2 * half + 1]));
             if (highest > -Wide(INFINITY)) base = highest;  // so that erased columns alone count 0
             sum[half] *= exp2_fast(top[half] - base);
             top[half] = highest;

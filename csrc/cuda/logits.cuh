@@ -9,13 +9,17 @@ namespace strf {
 template <class Type>
 using Logits = typename Type::Wide[Type::kTiles][4];
 
-// Rows and columns of T_k for one block of its rows e: 16 kGroups positions, and a block of positions.
+// Rows and columns of S_k for one block of T_k's rows e: 16 kGroups positions, and a block of positions.
 template <class Type, int kGroups>
 struct LogitOperands {
   Piece low[kGroups], high[kGroups], column[Type::kTiles];
 
   // `rows` and `columns` point at positions of T_k [padded_positions][position_pitch], at the block of e.
-  STRF_DEVICE void load_rows(const typename Type::Storage* rows, int pitch, int lane) {
+  STRF_DEVICE void load(const typename Type::Storage* rows, const typename Type::Storage* columns, int pitch,
+                        int lane) {
+    columns += in_block_order<Type>(0, lane / 4) * pitch + lane % 4 * Type::kPiece;
+#pragma unroll
+    for (int u = 0; u < Type::kTiles; ++u, columns += 2 * pitch) column[u] = load_global(columns);
     rows += lane / 4 * pitch + lane % 4 * Type::kPiece;
 #pragma unroll
     for (int m = 0; m < kGroups; ++m) {
@@ -24,50 +28,45 @@ struct LogitOperands {
       rows += 8 * pitch;
     }
   }
-  STRF_DEVICE void load_columns(const typename Type::Storage* columns, int pitch, int lane) {
-    columns += in_block_order<Type>(0, lane / 4) * pitch + lane % 4 * Type::kPiece;
-#pragma unroll
-    for (int u = 0; u < Type::kTiles; ++u, columns += 2 * pitch) column[u] = load_global(columns);
-  }
 
-  STRF_DEVICE void add_product(bool exact, Logits<Type> (&s)[kGroups]) const {
+  // s += these rows by the columns of `other`.
+  STRF_DEVICE void add_product(const LogitOperands& other, bool exact, Logits<Type> (&s)[kGroups]) const {
     typename Type::Rows left[kGroups];
 #pragma unroll
     for (int m = 0; m < kGroups; ++m) left[m] = Type::rows(low[m], high[m], exact);
 #pragma unroll
     for (int u = 0; u < Type::kTiles; ++u) {
-      const typename Type::Columns right = Type::columns(column[u], exact);
+      const typename Type::Columns right = Type::columns(other.column[u], exact);
 #pragma unroll
       for (int m = 0; m < kGroups; ++m) Type::multiply(s[m][u], left[m], right, exact);
     }
   }
 };
 
-// s[m] += the 16 positions from `rows` + 16 m on, times the block of positions from `columns` on; without the first
-// block of e, where that has been added before. The warp, together.
+// s[m] += the 16 positions from `rows` + 16 m on, times the block of positions from `columns` on. The first block of e
+// may be in `operands` already. The warp, together.
 template <class Type, int kGroups>
 STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type::Storage* rows,
-                            const typename Type::Storage* columns, Logits<Type> (&s)[kGroups], int lane = lane_index(),
-                            bool without_first = false) {
+                            const typename Type::Storage* columns, LogitOperands<Type, kGroups>& operands, bool loaded,
+                            Logits<Type> (&s)[kGroups], int lane) {
   const int pitch = shape.position_pitch;
-  // A split T is big + small: big big + big small + small big.
-  const int terms = split ? 3 : 1;
 #pragma unroll 1
-  for (int term = 0; term < terms; ++term) {
-    const int row_part = term == 2 ? shape.row_pitch : 0, column_part = term == 1 ? shape.row_pitch : 0;
-#pragma unroll 1
-    for (int e = without_first && term == 0 ? Type::kBlock : 0; e < shape.row_pitch; e += Type::kBlock) {
-      LogitOperands<Type, kGroups> operands;
-      operands.load_rows(rows + row_part + e, pitch, lane);
-      operands.load_columns(columns + column_part + e, pitch, lane);
-      operands.add_product(shape.exact, s);
+  for (int e = 0; e < shape.row_pitch; e += Type::kBlock) {
+    if (e > 0 || !loaded) operands.load(rows + e, columns + e, pitch, lane);
+    operands.add_product(operands, shape.exact, s);
+    if constexpr (sizeof(typename Type::Storage) == 2) {
+      if (!split) continue;
+      LogitOperands<Type, kGroups> small;  // T is big + small: big big + big small + small big
+      small.load(rows + e + shape.row_pitch, columns + e + shape.row_pitch, pitch, lane);
+      operands.add_product(small, shape.exact, s);
+      small.add_product(operands, shape.exact, s);
     }
   }
 }
 
-// Turns products into log2(e) * logits, less their bound where there is one, and gives columns from `valid` on, which do
-// not exist, minus infinity. `valid` counts from the block's first column. Rounded here once and for all, so that the
-// largest less itself is 0 everywhere.
+// Turns products into log2(e) * logits, less their bound where they have one, and gives columns from `valid` on, which
+// do not exist, minus infinity. `valid` counts from the block's first column. Rounded here once and for all, so that
+// the largest less itself is 0 everywhere.
 template <class Type, int kGroups>
 STRF_DEVICE void scale_logits(const Shape& shape, int valid, Logits<Type> (&s)[kGroups]) {
   using Wide = typename Type::Wide;

@@ -18,7 +18,7 @@ struct Shape {
   int wide_rows;         // E padded to a multiple of 32: one position of T_k's gradient, and rows of T_k transposed
   int all_reduced;       // paths * reduced, one position of R
   int all_pitch;         // that padded to a block
-  bool split[STRF_MAX_PATHS];  // averages and quotients, which a half type would round: sums of two, each row_pitch long
+  bool split[STRF_MAX_PATHS];  // averages and quotients, that a half type would round: sums of two, each row_pitch long
   int position_pitch;          // row_pitch, or twice that where any path is split
   bool channels_last;
   bool exact;    // float32 products as good as float32's

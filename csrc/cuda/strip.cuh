@@ -99,13 +99,13 @@ struct Strip {
   STRF_DEVICE int building_lane() const { return opaque(lane_index()); }
 
   STRF_DEVICE void build(int chunk_first, int chunk) {
-    LogitOperands<Type, kGroups> ahead;  // in one chunk, where there are registers for it
-    if constexpr (kInOneChunk) load_ahead(0, 0, ahead);
+    LogitOperands<Type, kGroups> operands;
+    if constexpr (kInOneChunk) load_ahead(0, 0, operands);  // otherwise there are no registers for it
 #pragma unroll 1
     for (int row = 0; row < params.width; row += kBuiltRows) {
       Mask mask = {};
 #pragma unroll 1
-      for (int path = 0; path < params.shape.paths; ++path) add_mask(path, row, chunk_first, chunk, ahead, mask);
+      for (int path = 0; path < params.shape.paths; ++path) add_mask(path, row, chunk_first, chunk, operands, mask);
       const int lane = building_lane(), group = lane / 4, t = lane % 4;
 #pragma unroll
       for (int b = 0; b < Tiles::kBuilt; ++b) {
@@ -126,11 +126,11 @@ struct Strip {
   }
 
   // What the next path's first product needs, read while the path before is worked on.
-  STRF_DEVICE void load_ahead(int path, int row, LogitOperands<Type, kGroups>& ahead) const {
+  STRF_DEVICE void load_ahead(int path, int row, LogitOperands<Type, kGroups>& operands) const {
     const Storage* pooled = pooled_of(path);
-    const int pitch = params.shape.position_pitch, lane = building_lane(), block = member() * Type::kBlock;
-    ahead.load_rows(pooled + real_row(row) * pitch, pitch, lane);
-    if (block < params.shape.positions) ahead.load_columns(pooled + block * pitch, pitch, lane);
+    const int pitch = params.shape.position_pitch, block = member() * Type::kBlock;
+    if (block < params.shape.positions)
+      operands.load(pooled + real_row(row) * pitch, pooled + block * pitch, pitch, building_lane());
   }
 
   // A strip may reach beyond the positions that are padded, where nobody needs the results.
@@ -143,7 +143,7 @@ struct Strip {
   }
 
   // mask += P of one path, for kBuiltRows positions from row `row` of the strip on.
-  STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk, LogitOperands<Type, kGroups>& ahead,
+  STRF_DEVICE void add_mask(int path, int row, int chunk_first, int chunk, LogitOperands<Type, kGroups>& operands,
                             Mask& mask) {
     const int64_t path_index = int64_t(opaque(sample)) * params.shape.paths + path;
     const Storage* pooled = pooled_of(path);
@@ -153,19 +153,15 @@ struct Strip {
     for (int b = 0; b < Tiles::kBuilt; ++b) {
       const int block = (b * kTeamWarps + member()) * Type::kBlock, i = chunk_first + block;
       if (block >= chunk || i >= params.shape.positions) break;
-      if constexpr (kInOneChunk) {
-        if (b > 0) ahead.load_columns(pooled + i * pitch, pitch, lane);
-        ahead.add_product(params.shape.exact, s[b]);
-      }
-      add_logits<Type, kGroups>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
-                                pooled + i * pitch, s[b], lane, kInOneChunk);
+      add_logits(params.shape, params.shape.split[path], pooled + real_row(row) * pitch, pooled + i * pitch, operands,
+                 kInOneChunk && b == 0, s[b], lane);
       scale_logits<Type, kGroups>(params.shape, params.shape.positions - i, s[b]);
     }
     if constexpr (kInOneChunk) {
       if (path + 1 < params.shape.paths)
-        load_ahead(path + 1, row, ahead);
+        load_ahead(path + 1, row, operands);
       else if (row + kBuiltRows < params.width)
-        load_ahead(0, row + kBuiltRows, ahead);
+        load_ahead(0, row + kBuiltRows, operands);
     }
     if (params.statistics == kOfColumn)
       add_with_column_statistics(path_index, chunk_first, chunk, s, mask);
