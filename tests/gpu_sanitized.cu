@@ -150,8 +150,10 @@ int main(int count, char** words) {
     for (const strf_layout layout : {STRF_CONTIGUOUS, STRF_CHANNELS_LAST})
       for (const auto& kind : kinds)
         for (const int32_t paths : {1, 4}) {
-          strf_problem problem{size[0], size[1], size[2], size[3], size[4], size[5], paths, {},
-                               0.5,     kind.type, layout, kind.tf32, (done / 2 + done / 20) % 2 ? STRF_COSINE : STRF_DOT};
+          // Every type in either layout, and every size, by both.
+          const strf_similarity similarity = (done / 2 + done / 20) % 2 ? STRF_COSINE : STRF_DOT;
+          strf_problem problem{size[0], size[1], size[2],   size[3], size[4],   size[5],   paths,
+                               {},      0.5,     kind.type, layout,  kind.tf32, similarity};
           std::memcpy(problem.pools, pools + 4 - paths, paths * sizeof pools[0]);
           require(!strf_check(&problem), "refused");
           if (!runs(problem, poisoned)) {

@@ -61,8 +61,8 @@ struct Columns {
       const Shape& shape = params.shape;
       Logits<Type> groups[1] = {};
       LogitOperands<Type, 1> operands;
-      add_logits(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
-                 pooled + int64_t(i) * shape.position_pitch, operands, false, groups, lane_index());
+      add_logits<true>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
+                       pooled + int64_t(i) * shape.position_pitch, operands, false, groups, lane_index());
       scale_logits<Type, 1>(shape, shape.positions - i, groups);
 #pragma unroll
       for (int u = 0; u < Type::kTiles; ++u)

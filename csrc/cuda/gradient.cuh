@@ -82,7 +82,7 @@ struct Gradient {
         if (first_slot + slot >= slots(shape)) break;
         if (paths[slot] != path) {
           path = paths[slot];
-          bracket = bracket_of(params, sample * shape.paths + path, path, opaque(first), i, grad);
+          bracket = bracket_of(params, sample * shape.paths + path, path, first, i, grad);
         }
 #pragma unroll
         for (int n = 0; n < kSlotRows / 8; ++n) {
@@ -125,8 +125,8 @@ struct Gradient {
     const Storage* pooled = params.pooled + path_index * shape.pooled_size();
     Logits<Type> s[1] = {};
     LogitOperands<Type, 1> operands;
-    add_logits(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
-               pooled + int64_t(i) * shape.position_pitch, operands, false, s, opaque(lane));
+    add_logits<false>(shape, shape.split[path], pooled + int64_t(first) * shape.position_pitch,
+                      pooled + int64_t(i) * shape.position_pitch, operands, false, s, lane);
     scale_logits<Type, 1>(shape, shape.positions - i, s);
 
     const Wide* statistics = params.statistics + path_index * kStatistics * shape.padded_positions;

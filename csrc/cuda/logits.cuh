@@ -44,8 +44,9 @@ struct LogitOperands {
 };
 
 // s[m] += the 16 positions from `rows` + 16 m on, times the block of positions from `columns` on. The first block of e
-// may be in `operands` already. The warp, together.
-template <class Type, int kGroups>
+// may be in `operands` already. A split T is big + small: big big + big small + small big, with kAtOnce from one load of
+// each, for which there must be registers. The warp, together.
+template <bool kAtOnce, class Type, int kGroups>
 STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type::Storage* rows,
                             const typename Type::Storage* columns, LogitOperands<Type, kGroups>& operands, bool loaded,
                             Logits<Type> (&s)[kGroups], int lane) {
@@ -56,10 +57,18 @@ STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type:
     operands.add_product(operands, shape.exact, s);
     if constexpr (sizeof(typename Type::Storage) == 2) {
       if (!split) continue;
-      LogitOperands<Type, kGroups> small;  // T is big + small: big big + big small + small big
-      small.load(rows + e + shape.row_pitch, columns + e + shape.row_pitch, pitch, lane);
-      operands.add_product(small, shape.exact, s);
-      small.add_product(operands, shape.exact, s);
+      if constexpr (kAtOnce) {
+        LogitOperands<Type, kGroups> small;
+        small.load(rows + e + shape.row_pitch, columns + e + shape.row_pitch, pitch, lane);
+        operands.add_product(small, shape.exact, s);
+        small.add_product(operands, shape.exact, s);
+      } else {
+#pragma unroll 1
+        for (int part = 0; part < 2; ++part) {
+          operands.load(rows + e + part * shape.row_pitch, columns + e + (1 - part) * shape.row_pitch, pitch, lane);
+          operands.add_product(operands, shape.exact, s);
+        }
+      }
     }
   }
 }

@@ -184,7 +184,7 @@ struct LengthBackward {
   using Storage = typename Type::Storage;
   using Wide = typename Type::Wide;
 
-  static constexpr int kThreads = 256, kBlocks = 4;
+  static constexpr int kThreads = 256, kBlocks = 3;
 
   struct Params {
     Shape shape;

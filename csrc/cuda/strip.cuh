@@ -153,8 +153,8 @@ struct Strip {
     for (int b = 0; b < Tiles::kBuilt; ++b) {
       const int block = (b * kTeamWarps + member()) * Type::kBlock, i = chunk_first + block;
       if (block >= chunk || i >= params.shape.positions) break;
-      add_logits(params.shape, params.shape.split[path], pooled + real_row(row) * pitch, pooled + i * pitch, operands,
-                 kInOneChunk && b == 0, s[b], lane);
+      add_logits<kInOneChunk>(params.shape, params.shape.split[path], pooled + real_row(row) * pitch,
+                              pooled + i * pitch, operands, kInOneChunk && b == 0, s[b], lane);
       scale_logits<Type, kGroups>(params.shape, params.shape.positions - i, s[b]);
     }
     if constexpr (kInOneChunk) {

@@ -58,8 +58,8 @@ strf_problem problem_of(const py::array& x, const py::array& weight, const std::
 // normalizer; with grad also grad_x and grad_weight.
 py::dict run(const py::array& x, const py::array& weight, const std::vector<std::array<int, 3>>& windows,
              const std::vector<std::string>& kinds, double temperature, const std::string& type, bool channels_last,
-             bool tf32, bool cosine, const std::optional<py::array>& grad, int64_t shared_bytes, int32_t multiprocessors,
-             uint64_t seed, const std::array<int64_t, 3>& offsets) {
+             bool tf32, bool cosine, const std::optional<py::array>& grad, int64_t shared_bytes,
+             int32_t multiprocessors, uint64_t seed, const std::array<int64_t, 3>& offsets) {
   const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, type, channels_last, tf32, cosine);
   if (const char* sentence = strf_check(&problem)) throw std::invalid_argument(sentence);
   const auto found = functions().find(problem.type);
@@ -107,5 +107,6 @@ py::dict run(const py::array& x, const py::array& weight, const std::vector<std:
 PYBIND11_MODULE(cuda_host_operator, module) {
   using namespace pybind11::literals;
   module.def("run", &strf::host::run, "x"_a, "weight"_a, "windows"_a, "kinds"_a, "temperature"_a, "type"_a,
-             "channels_last"_a, "tf32"_a, "cosine"_a, "grad"_a, "shared_bytes"_a, "multiprocessors"_a, "seed"_a, "offsets"_a);
+             "channels_last"_a, "tf32"_a, "cosine"_a, "grad"_a, "shared_bytes"_a, "multiprocessors"_a, "seed"_a,
+             "offsets"_a);
 }
