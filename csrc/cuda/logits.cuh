@@ -44,8 +44,8 @@ struct LogitOperands {
 };
 
 // s[m] += the 16 positions from `rows` + 16 m on, times the block of positions from `columns` on. The first block of e
-// may be in `operands` already. A split T is big + small: big big + big small + small big, with kAtOnce from one load of
-// each, for which there must be registers. The warp, together.
+// may be in `operands` already. A split T is big + small: big big + big small + small big, with kAtOnce from one load
+// of each, for which there must be registers. The warp, together.
 template <bool kAtOnce, class Type, int kGroups>
 STRF_DEVICE void add_logits(const Shape& shape, bool split, const typename Type::Storage* rows,
                             const typename Type::Storage* columns, LogitOperands<Type, kGroups>& operands, bool loaded,
