@@ -33,7 +33,8 @@ HEAD = """\
 Written by `python tools/triton_table.py` from kernels compiled by Triton {version} without a GPU; tests compare it with
 what is compiled. Sizes are those of stage 2 of the paper's networks: 32 clips of 4 frames, 128 channels, 512 positions,
 4 paths of 8 reduced channels. The kernels of two passes are as with the unit before the stride, at 2048 positions.
-float16 has the blocks of bfloat16. Kernels are of similarity "dot", or serve both, unless it says "cosine".
+float16 has the blocks of bfloat16. Kernels are of similarity "dot", or serve both, unless it says "cosine";
+**of two parts** are those of half types for it and for averages.
 
 * **blocks**, **warps** and stages as the backend launches the kernel, on every GPU alike, and how many registers
   NVIDIA's assembler may use **at most**, where it is told.
@@ -84,7 +85,9 @@ def section(type: str, compiled: dict[tuple[str, Problem], list[Compiled]]) -> s
 
 
 def label(code: Compiled) -> str:
-    flags = [words for name, words in FLAGS.items() if dict(code.launch.options).get(name) is True]
+    options = dict(code.launch.options)
+    flags = [words for name, words in FLAGS.items() if options.get(name) is True]
+    flags += ["of two parts"] if options.get("SPLIT") == 2 else []
     return ", ".join([f"`{code.launch.kernel}`", *flags])
 
 
