@@ -266,8 +266,8 @@ def test_the_times_of_the_operator_are_those_of_their_file(problem, cells):
     ("problem", "cells"),
     together(
         "README.md",
-        "| 8 clips of 4 frames, float32, parallel | level | strf_cuda | literal code | torch.compile of it | masks summed, "
-        "the strongest plain PyTorch |",
+        "| 8 clips of 4 frames, float32, parallel | level | strf_cuda | literal code | torch.compile of it | masks "
+        "summed, the strongest plain PyTorch |",
     ),
 )
 def test_the_readme_has_the_times_of_contiguous_input(problem, cells):
