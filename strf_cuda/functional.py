@@ -32,7 +32,7 @@ def factorized_attention(
         Y   = X (P_1 + ... + P_P)                     [C * T, N]
 
     U_k is T_k for similarity "dot", the letters of equation (3). For "cosine" each t, the C/n reduced channels of a
-    position in a frame, is divided by sqrt((|t|^2 + 1e-6) T): the product of two columns is then the mean over the
+    position in a frame, is divided by sqrt((t.t + 1e-6) T): the product of two columns is then the mean over the
     frames of the cosines between their positions, and logits lie within +-temperature whatever the size of x.
 
     Inside an autocast region x and weight are cast to the region's type. Products and soft-max of the masks are in
