@@ -285,6 +285,7 @@ def test_shapes_types_and_layouts_are_known_without_a_device(machine, dtype, cha
             assert statistic.dtype == torch.promote_types(dtype, torch.float32)
 
 
+TF32 = 5  # its place among the forward operator's arguments
 SETTINGS = {
     "": False,
     "torch.set_float32_matmul_precision('high')": True,
@@ -307,7 +308,7 @@ def test_tf32_is_allowed_as_pytorch_is_told(machine, precision, setting):
     with warnings.catch_warnings(action="ignore"):  # PyTorch announces the newer settings when the older ones are used
         precision(setting)
         ((_, arguments),) = calls()
-    assert arguments[-1] is SETTINGS[setting]
+    assert arguments[TF32] is SETTINGS[setting]
 
 
 @needs_operators
@@ -319,7 +320,7 @@ def test_tf32_is_allowed_as_pytorch_is_told(machine, precision, setting):
 def test_tf32_is_for_float32_on_cuda_alone(machine, precision, options):
     precision("torch.set_float32_matmul_precision('high')")
     ((_, arguments),) = calls(**options)
-    assert arguments[-1] is False
+    assert arguments[TF32] is False
 
 
 @needs_operators
@@ -332,7 +333,7 @@ def test_autocast_to_a_half_type_needs_no_tf32(machine, precision):
     finally:
         torch.set_autocast_enabled("cuda", False)
         torch.set_autocast_dtype("cuda", torch.float16)
-    assert arguments[0].dtype == torch.bfloat16 and arguments[-1] is False
+    assert arguments[0].dtype == torch.bfloat16 and arguments[TF32] is False
 
 
 @needs_operators
@@ -347,7 +348,7 @@ def test_an_exported_program_keeps_the_setting_of_its_export(machine, precision,
         with FakeTensorMode(), torch.no_grad():
             program = torch.export.export(Unit(), fakes(), strict=strict)
         (node,) = [node for node in program.graph.nodes if "strf_cuda" in str(node.target)]
-        assert node.args[-1] is allowed
+        assert node.args[TF32] is allowed
 
 
 def test_importing_the_operator_does_not_import_the_compiler():
@@ -360,7 +361,7 @@ def test_a_compiled_call_follows_the_setting(machine, precision):
     flags = []
 
     def keep(graph, inputs):
-        flags.extend(node.args[-1] for node in graph.graph.nodes if "strf_cuda" in str(node.target))
+        flags.extend(node.args[TF32] for node in graph.graph.nodes if "strf_cuda" in str(node.target))
         return graph.forward
 
     torch._dynamo.reset()
