@@ -97,6 +97,7 @@ def case(batch_norm, double, shares=None, **model):
 
 MODELS = {
     "strf": {"kind": "i3d"},
+    "dot": {"kind": "i3d", "similarity": "dot"},
     "recomputed": {"kind": "i3d", "recompute": True},
     "p3dc": {"kind": "p3dc", "integration": "parallel"},
     "gram": {"kind": "p3da", "unit": "gram"},
@@ -113,7 +114,8 @@ def steps(tiny_walkers, tmp_path_factory):
     together = dict(alone)
     alone |= {f"shares {count}": case("device", True, shares, kind="i3d") for count, shares in SHARES.items()}
     together["device"] = case("device", True, kind="i3d")
-    alone["single"] = together["single"] = case("synchronised", False, kind="i3d")
+    # Dot products: where a position is nearly empty, its cosines magnify what float32 rounds away.
+    alone["single"] = together["single"] = case("synchronised", False, kind="i3d", similarity="dot")
     jobs = [
         (count, "gradients", {"root": str(tiny_walkers), "cases": cases, "out": str(out / f"{count}.pt")})
         for count, cases in ((1, alone), (2, together), (3, together))
@@ -163,7 +165,7 @@ def test_gradients_in_float32_are_as_exact_as_those_of_one_process(steps, proces
     """By the rule for operators: at most twice the error of one process against float64, and rounding."""
     truth, one, several = (
         torch.cat([gradient.flatten() for gradient in steps[key]["gradients"].values()])
-        for key in ((1, "strf"), (1, "single"), (processes, "single"))
+        for key in ((1, "dot"), (1, "single"), (processes, "single"))
     )
     allowed = allowance(truth.numpy(), one[None])
     assert allowed.literal_error < 1e-3 * truth.abs().max()
