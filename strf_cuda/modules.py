@@ -41,6 +41,8 @@ class STRF(nn.Module):
             the similarity does not take.
     """
 
+    similarity = "dot"  # of a module that was pickled before there was another
+
     def __init__(
         self,
         channels: int,

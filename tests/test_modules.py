@@ -171,3 +171,12 @@ def test_the_non_local_block_starts_as_the_identity_and_attends_as_written():
 @pytest.mark.parametrize(("channels", "parameters"), [(512, 526_592), (1024, 2_101_760)])
 def test_parameters_of_a_non_local_block(channels, parameters):
     assert sum(p.numel() for p in NonLocalBlock(channels).parameters()) == parameters
+
+
+def test_a_module_of_before_there_were_cosines_computes_dot_products():
+    old = unit(similarity="dot")
+    del old.__dict__["similarity"]  # as it is unpickled
+    x = torch.randn(1, 4, 2, 3, 3, dtype=torch.float64)
+    new = unit(similarity="dot")
+    new.load_state_dict(old.state_dict())
+    assert torch.equal(old(x), new(x)) and "similarity=dot" in repr(old)
