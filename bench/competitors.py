@@ -38,9 +38,8 @@ def literal(x: Tensor, weight: Tensor, pools: Sequence[Pool], similarity: str) -
 
 def masks_summed(x: Tensor, weight: Tensor, pools: Sequence[Pool], similarity: str) -> Tensor:
     """The strongest plain PyTorch we know: one reduction and one soft-max for all paths, masks added, one product."""
-    mask = torch.softmax(_covariances(x, weight, pools, similarity), dim=-1).sum(
-        1
-    )  # [B, N, N], rows make output positions
+    masks = torch.softmax(_covariances(x, weight, pools, similarity), dim=-1)
+    mask = masks.sum(1)  # [B, N, N], rows make output positions
     if is_channels_last(x):
         frames = x.permute(0, 2, 3, 4, 1).flatten(2, 3)  # [B, T, N, C], the memory as it lies
         products = [mask @ frame for frame in frames.unbind(1)]

@@ -1,6 +1,7 @@
 """Trains every kind of block without a unit, with STRF of dot products and with STRF of cosines, several seeds each.
 
-    python -m bench.walkers [--size 128x64] [--start random] [--kinds p3dc ...] [--units none dot cosine] [--seeds 3]
+    python -m bench.walkers --root DIR [--start random] [--kinds p3dc ...] [--units none dot cosine] [--seeds 3]
+    python -m bench.walkers --size 64x32 [...]                 # the built-in set
     python -m bench.walkers --size 256x128 --root DIR [...]    # the paper's network and recipe, for a GPU
 
 On the walkers, the built-in drawn people. The small networks have the width 16, one block a stage, and a reduction of
@@ -115,7 +116,7 @@ def train(setting: Setting, kind: str, unit: str, seed: int, folder: Path) -> di
         run_command("train", f"--out={out}", *options, *started, log=out.with_suffix(".log"))
     metrics = json.loads((out / "metrics.json").read_text())
     entry = {"kind": kind, "unit": unit, "seed": seed, "seconds": metrics["seconds"], "figures": figures(metrics)}
-    return entry | (mask_entropy(out / "last.ckpt") if unit not in ("none",) else {})
+    return entry | ({} if unit == "none" else mask_entropy(out / "last.ckpt"))
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -167,13 +168,11 @@ def of(runs: Sequence[Mapping[str, Any]], kind: str, unit: str) -> dict[int, Map
     return {run["seed"]: run["figures"] for run in runs if (run["kind"], run["unit"]) == (kind, unit)}
 
 
-def difference(
-    runs: Sequence[Mapping[str, Any]], kinds: Sequence[str], unit: str, name: str, other: str = "none"
-) -> Spread | None:
+def difference(runs: Sequence[Mapping[str, Any]], kinds: Sequence[str], unit: str, name: str) -> Spread | None:
     """Of a figure, with a unit less without, seed by seed; of several kinds the mean over those that a seed has."""
     by_seed: dict[int, list[float]] = {}
     for kind in kinds:
-        plain = of(runs, kind, other)
+        plain = of(runs, kind, "none")
         for seed, found in of(runs, kind, unit).items():
             if seed in plain:
                 by_seed.setdefault(seed, []).append(found[name] - plain[seed][name])

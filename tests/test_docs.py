@@ -227,16 +227,11 @@ def test_the_accuracy_shown_is_that_of_its_file(name):
 OPERATOR_FILES = {"AVX2": "operator", "AVX-512": "operator_avx512"}
 
 
-def operator_problems(level, problem, integration):
-    """The file's entries, contiguous input first."""
-    problems = json.loads((ROOT / f"bench/results/{OPERATOR_FILES[level]}.json").read_text())["problems"]
-    found = [each for each in problems if (each["problem"], each["integration"]) == (problem, integration)]
-    return sorted(found, key=lambda each: each["layout"], reverse=True)
-
-
 def operator_figures(level, problem, integration):
     """Time, share of the floor and ratios, forward + backward, each of contiguous and of channels-last input."""
-    found = operator_problems(level, problem, integration)
+    problems = json.loads((ROOT / f"bench/results/{OPERATOR_FILES[level]}.json").read_text())["problems"]
+    found = [each for each in problems if (each["problem"], each["integration"]) == (problem, integration)]
+    found.sort(key=lambda each: each["layout"], reverse=True)
     both = [{name: each["forward + backward"] for name, each in entry["contenders"].items()} for entry in found]
     own = [entry["strf_cuda cpu"] for entry in both]
     times = [f"{each['ms']['median']:.2g}" for each in own], [f"{100 * each['share_of_floor']:.0f}" for each in own]
