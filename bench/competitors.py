@@ -15,7 +15,7 @@ from bench.problems import HALVES, POOLS, Problem
 from strf_cuda import factorized_attention
 from strf_cuda.backends import backends
 from strf_cuda.backends.reference import EPSILON, Pool, is_channels_last
-from strf_cuda.functional import TEMPERATURES
+from strf_cuda.similarity import TEMPERATURES
 
 Operator = Callable[[Tensor, Tensor, Sequence[Pool], str], Tensor]
 BACKENDS = {"cpu": ("cpu", "reference"), "cuda": ("cuda", "triton", "reference")}  # which serve a device's tensors

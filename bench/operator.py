@@ -32,8 +32,8 @@ from bench.spreads import rounded, spread
 from bench.tables import with_quartiles
 from bench.timing import Call, graphed, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from strf_cuda.backends.reference import factorized_attention_reference
-from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
+from strf_cuda.similarity import TEMPERATURES
 
 FORWARD, BOTH = "forward", "forward + backward"
 OURS = "strf_cuda"

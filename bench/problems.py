@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from strf_cuda.backends.reference import Pool
-from strf_cuda.functional import TEMPERATURES
+from strf_cuda.similarity import TEMPERATURES
 
 POOLS: tuple[Pool, ...] = ((1, 1, 1), (3, 1, 1), (1, 1, 1), (1, 3, 3))  # resolutions (1, 3), as in the paper
 HALVES = {"parallel": ((0, 4),), "cascade": ((0, 2), (2, 4))}  # the paths of each call; temporal, then spatial

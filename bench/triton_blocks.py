@@ -29,8 +29,8 @@ from bench.options import parse, parser, positive
 from bench.problems import HALVES, LAYOUTS, POOLS, Problem, paper_problems
 from bench.tables import with_quartiles
 from strf_cuda.backends import native, triton
-from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
+from strf_cuda.similarity import TEMPERATURES
 
 TYPES = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
 

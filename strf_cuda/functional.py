@@ -1,6 +1,5 @@
 """`factorized_attention`: checks its input once, takes care of autocast, and hands it to a backend."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,9 +8,9 @@ from torch import Tensor
 from strf_cuda.backends import choice, cuda, native
 from strf_cuda.backends.reference import Pool, factorized_attention_reference
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.similarity import check_temperature
 
 POOL_KINDS = ("max", "avg")
-TEMPERATURES = {"dot": 4.0, "cosine": 16.0}  # of each similarity, unless given
 MAX_PATHS = 4
 
 
@@ -100,24 +99,6 @@ def check_pool_kind(kind: str) -> str:
     if kind not in POOL_KINDS:
         raise InputError(f"pool is {kind!r}, but it must be max or avg{nearest(str(kind), POOL_KINDS)}")
     return kind
-
-
-def check_temperature(similarity: str, temperature: float | None) -> float:
-    """The temperature that is meant; an InputError for an unknown similarity or a temperature that it does not take."""
-    if similarity not in TEMPERATURES:
-        raise InputError(
-            f"similarity is {similarity!r}, but it must be dot or cosine{nearest(str(similarity), list(TEMPERATURES))}"
-        )
-    if temperature is None:
-        return TEMPERATURES[similarity]
-    if not abs(temperature) < math.inf:  # unlike isfinite, torch.compile traces it where temperature is dynamic
-        raise InputError(f"temperature is {temperature}, but it must be a finite number")
-    if similarity == "cosine" and not temperature > 0:
-        raise InputError(
-            f"temperature is {temperature}, but for similarity cosine it must be above 0: a larger one makes sharper "
-            "masks"
-        )
-    return float(temperature)
 
 
 def check_arguments(x, weight, pools, pool) -> tuple[list[Pool], list[str]]:

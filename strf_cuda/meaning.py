@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from strf_cuda.cli import to_dict
 from strf_cuda.config import ModelConfig, TrainConfig
-from strf_cuda.functional import check_temperature
+from strf_cuda.similarity import check_temperature
 
 Config = TypeVar("Config", bound=TrainConfig)
 

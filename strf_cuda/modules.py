@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from strf_cuda.backends.reference import multiply
 from strf_cuda.errors import InputError, nearest
-from strf_cuda.functional import check_pool, check_pool_kind, check_temperature, factorized_attention
+from strf_cuda.functional import check_pool, check_pool_kind, factorized_attention
+from strf_cuda.similarity import check_temperature
 
 TEMPORAL_PATHS = ("temporal_dynamic", "temporal_static")
 SPATIAL_PATHS = ("spatial_fine", "spatial_coarse")

@@ -22,6 +22,7 @@ import yaml
 from strf_cuda.cli import from_dict, load_config, read_yaml, run, to_dict
 from strf_cuda.config import PRESETS, TrainConfig, check_training
 from strf_cuda.errors import InputError
+from strf_cuda.meaning import meant
 from strf_cuda.processes import Team, check_devices, is_lost_connection, joined, launched, start
 from strf_cuda.quiet import lasting_output, show_warnings_in_one_line
 
@@ -264,8 +265,6 @@ def _continued(out: str | None, argv: Sequence[str]) -> TrainConfig:
         raise InputError(f"there is no run to resume in {out}: {saved_file} does not exist")
     saved = from_dict(TrainConfig, read_yaml(saved_file), str(saved_file))
     config = load_config(TrainConfig, argv, prog=PROG, defaults=to_dict(saved))
-    from strf_cuda.meaning import meant  # imports torch
-
     for name, before, now in _differences(to_dict(meant(saved)), to_dict(meant(config))):
         if name == "epochs" and config.optimizer.schedule == "cosine":
             raise InputError(

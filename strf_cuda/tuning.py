@@ -8,7 +8,8 @@ from torch import Tensor
 from strf_cuda.backends import triton
 from strf_cuda.backends.reference import Pool
 from strf_cuda.errors import InputError
-from strf_cuda.functional import check_arguments, check_temperature, factorized_attention, operator_options
+from strf_cuda.functional import check_arguments, factorized_attention, operator_options
+from strf_cuda.similarity import check_temperature
 
 
 def tune_triton(

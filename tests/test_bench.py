@@ -23,8 +23,8 @@ from bench.tables import with_quartiles
 from bench.timing import Stopwatch, held_for_backward, in_rotation, interleave, peak_memory, ratios
 from bench.training_step import PARTS, PlainLoss, Trainee, made_up_batch, made_up_model
 from strf_cuda.backends.reference import factorized_masks
-from strf_cuda.functional import TEMPERATURES
 from strf_cuda.markdown import aligned
+from strf_cuda.similarity import TEMPERATURES
 
 TINY = Problem("N=12", 2, 32, 4, 3, 3)
 PEAKS = Peaks(1e9, 1e9, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import walkers
-from strf_cuda.functional import TEMPERATURES
+from strf_cuda.similarity import TEMPERATURES
 from strf_cuda.train import read_options
 
 

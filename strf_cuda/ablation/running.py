@@ -28,6 +28,7 @@ from strf_cuda.cli import flat_dict, from_dict, read_yaml
 from strf_cuda.config import PRESETS, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.files import writable_folder
+from strf_cuda.meaning import meant
 
 # Options that do not decide a run's figures.
 MAY_DIFFER = (
@@ -90,8 +91,6 @@ def in_shell(module: str, words: Sequence[str]) -> str:
 
 def check_runs(runs: Sequence[Run]) -> None:
     """Raises an `InputError` when a folder holds a run of another configuration."""
-    from strf_cuda.meaning import meant  # imports torch
-
     for run in runs:
         saved_file = run.folder / "config.yaml"
         if not saved_file.exists():

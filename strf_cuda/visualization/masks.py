@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from strf_cuda.cli import load_config
 from strf_cuda.compared import model_name
 from strf_cuda.errors import InputError
+from strf_cuda.meaning import masks_in_words
 from strf_cuda.visualization.common import (
     Shown,
     TrackletPictureConfig,
@@ -62,7 +63,6 @@ def draw(config: MasksConfig) -> None:
     """Computes the masks and writes the picture."""
     from strf_cuda.drawing.masks import draw_masks
     from strf_cuda.masks import find_unit, unit_masks
-    from strf_cuda.meaning import masks_in_words
 
     path = picture_path(config.out, config.checkpoint, "masks.png")
     (trained,), device = open_models([config.checkpoint], config.device)
