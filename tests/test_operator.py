@@ -71,8 +71,8 @@ CASES = {
     "temperature-64": Case((2, 12, 3, 7, 5), 3, _cosine(PAPER, MIXED, temperature=64.0), values="nearly equal"),
     "temperature-100": Case((2, 12, 3, 7, 5), 3, _cosine(PAPER, MIXED, temperature=100.0), values="nearly equal"),
     "empty-positions": Case((3, 12, 3, 5, 4), 3, _cosine(PAPER, ("max", "avg", "max", "max")), values="empty"),
-    "N4-T900": Case((1, 6, 900, 2, 2), 2, _cosine(((1, 1, 1), (3, 1, 1)), "max")),
 }
+LONG = Case((1, 6, 900, 2, 2), 2, _cosine(((1, 1, 1), (3, 1, 1)), "max"))
 CALLS = {
     "parallel": ((0, 4),),
     "temporal_spatial": ((0, 2), (2, 4)),
@@ -118,7 +118,7 @@ def what_is_wrong(case, dtype, layout, backend, function, written_out=literal.fa
 
 def _interpreted():
     """Every case in one type or two and alternating layouts; in all types together they reach every kind of kernel."""
-    costly = {"N128": "float16", "N130": "float32", "N260-T1": "float16", "N521": "float16", "N4-T900": "float32"}
+    costly = {"N128": "float16", "N130": "float32", "N260-T1": "float16", "N521": "float16"}
     cheap = ("N1-T4", "N15-E280", "N31", "N33", "N98-avg", "temperature-0", "temperature-negative", "large-logits-avg")
     for index, name in enumerate(CASES):
         types = [costly[name]] if name in costly else ["float32", "float16"]
@@ -130,6 +130,15 @@ def _interpreted():
 @on_every_backend(case=CASES, dtype=TYPES, layout=list(LAYOUTS), interpreted=_interpreted())
 def test_y_and_gradients_are_within_twice_the_error_of_plain_pytorch(backend, case, dtype, layout):
     assert not what_is_wrong(case, dtype, layout, backend, case.operator.on(backend))
+
+
+# Not in the interpreter, which takes most of a minute. In half types and channels-last memory the reference multiplies
+# frame by frame, as plain PyTorch, and rounds the masks' gradient 900 times: it is not within the rule there.
+@on_every_backend(dtype=TYPES, layout=list(LAYOUTS), interpreted=[])
+def test_900_frames_are_as_exact_as_few(backend, dtype, layout):
+    if (backend, dtype.itemsize, layout) == ("reference", 2, "channels-last"):
+        pytest.xfail("the reference rounds half types once for each of 900 frames")
+    assert not what_is_wrong(LONG, dtype, layout, backend, LONG.operator.on(backend))
 
 
 @on_every_backend(dtype=TYPES[:3], layout=list(LAYOUTS))
