@@ -312,6 +312,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"frames of {options.size} need a set of walkers of their own: python -m strf_cuda.synthesize --out DIR "
             f"--height {height} --width {width}, and --root DIR"
         )
+    if options.seeds == [0]:
+        parser.error("--seeds is 0, but at least one is needed; to train with seed 0 alone give 1")
     reduction = options.reduction or (16 if options.size == "256x128" else 4)
     setting = Setting(options.size, options.start, reduction, options.epochs, options.root)
     out = options.out or RESULTS / f"walkers_{options.size}_{options.start}.json"

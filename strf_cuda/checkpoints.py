@@ -50,14 +50,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"there is no checkpoint {path}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror}") from None
-    except pickle.UnpicklingError:  # torch's own words recommend loading it unsafely
-        raise InputError(f"{path} is no checkpoint, or holds other things than tensors and plain values") from None
     except Exception as error:  # the faults of damaged archives have no common class, OSError is among them
+        # Of what it will not read, torch says how to load it unsafely; of text, the number of its first letter.
+        if isinstance(error, pickle.UnpicklingError) or not _begins_as_archive(path):
+            sentence = f"{path} is no checkpoint, or holds other things than tensors and plain values"
+            raise InputError(sentence) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"the checkpoint {path} is damaged: {reason}") from None
     if not isinstance(checkpoint, dict) or not {"config", "person_ids", "state_dict"} <= set(checkpoint):
         raise InputError(f"{path} is not a checkpoint of strf_cuda.train, which holds config, person_ids, state_dict")
     return checkpoint
+
+
+def _begins_as_archive(path: str | Path) -> bool:
+    """Whether a file may be what is left of one that torch wrote."""
+    with open(path, "rb") as file:
+        return file.read(2) in (b"", b"P", b"PK")
 
 
 def model_from_config(config: ModelConfig, num_classes: int) -> VideoResNet:

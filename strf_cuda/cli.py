@@ -132,16 +132,15 @@ def from_dict(config_class: type[Config], tree: Mapping[str, Any], source: str) 
         InputError: a key that `config_class` does not have.
     """
     _check_keys(tree, _flat_fields(config_class), source)
-    for group, options in _lacking(config_class, tree).items():
-        values, matter = options
-        tree = {**tree, group: {**tree[group], **values}}
+    for group, (values, matter) in _lacking(config_class, tree).items():
         if matter:
-            _note_earlier(source, group, values)
+            _note_earlier(source, group, {name: value for name, value in values.items() if name not in tree[group]})
+        tree = {**tree, group: {**tree[group], **values}}
     return _build(config_class, tree)
 
 
 def _lacking(config_class: type, tree: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], bool]]:
-    """What `of_earlier_version` of each group of options says that the tree lacks, where it lacks something."""
+    """What `of_earlier_version` of each group of options says, where the tree lacks something."""
     hints = get_type_hints(config_class)
     groups = [name for name, group in hints.items() if hasattr(group, "of_earlier_version") and name in tree]
     lacking = {name: hints[name].of_earlier_version(tree[name]) for name in groups}
@@ -165,9 +164,11 @@ def _complete_earlier_files(argv: Sequence[str], files: Mapping[str, Any], confi
         path = word.removeprefix("--config=") if word.startswith("--config=") else word
         if path == word and (not position or argv[position - 1] != "--config"):
             continue
+        later = {other.split("=")[0] for other in argv[position + 1 :]}
         for group, (values, _) in _lacking(config_class, files[path]).items():
-            _note_earlier(path, group, values)
-            words += [f"--{group}.{name}={value}" for name, value in values.items()]
+            lacking = [name for name in values if name not in files[path][group] and f"--{group}.{name}" not in later]
+            _note_earlier(path, group, {name: values[name] for name in lacking})
+            words += [f"--{group}.{name}={'null' if value is None else value}" for name, value in values.items()]
     return words
 
 

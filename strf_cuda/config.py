@@ -3,13 +3,13 @@
 The defaults are the paper's recipe (supplement, section C). A preset is a YAML file in presets/ that says what differs.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal
 
-from strf_cuda.errors import InputError, nearest
+from strf_cuda.errors import InputError
+from strf_cuda.similarity import TEMPERATURES, check_temperature
 
 PRESETS = {name: Path(__file__).parent / "presets" / f"{name}.yaml" for name in ("demo", "paper")}
 DataName = Literal["walkers", "mars", "duke", "ilids", "prid", "folder", "table", "packed"]
@@ -106,10 +106,12 @@ class ModelConfig:
 
     @classmethod
     def of_earlier_version(cls, options: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """What these options, if they are all that a version had, leave to say, and whether that changes the model."""
+        """What these options, if they are all that a version had, mean, and whether that changes the model."""
         lacking = {name: value for name, value in cls.EARLIER.items() if name not in options}
-        if not set(cls.FIRST) <= set(options):
+        if not lacking or not set(cls.FIRST) <= set(options):
             return {}, False
+        if options["temperature"] == TEMPERATURES["dot"]:  # then the default, which was written out
+            lacking["temperature"] = None
         return lacking, options["unit"] == "strf"
 
 
@@ -350,25 +352,9 @@ def check_training(config: TrainConfig) -> None:
         raise InputError(
             f"optimizer.warmup is {optimizer.warmup}, but it must be less than the number of epochs, {config.epochs}"
         )
-    _check_masks(config.model)
+    check_temperature(config.model.similarity, config.model.temperature, option="model.")
     if not 0 <= protocol.rerank_lambda <= 1:
         raise InputError(f"evaluation.rerank_lambda is {protocol.rerank_lambda}, but it must be between 0 and 1")
-
-
-def _check_masks(model: ModelConfig) -> None:
-    similarities = get_args(get_type_hints(ModelConfig)["similarity"])
-    if model.similarity not in similarities:
-        hint = nearest(str(model.similarity), similarities)
-        raise InputError(f"model.similarity is {model.similarity!r}, but it must be {' or '.join(similarities)}{hint}")
-    if model.temperature is None:
-        return
-    if not math.isfinite(model.temperature):
-        raise InputError(f"model.temperature is {model.temperature}, but it must be a finite number")
-    if model.similarity == "cosine" and model.temperature <= 0:
-        raise InputError(
-            f"model.temperature is {model.temperature}, but with model.similarity cosine it must be above 0: the "
-            "larger it is, the sharper are the masks"
-        )
 
 
 def _check_shares(config: TrainConfig) -> None:

@@ -77,10 +77,7 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
         return _train_in_processes(config)
     folder = Path(team.first_decides(lambda: str(_run_folder(config))))
     say = _print_at_once if team.is_first else _print_nothing
-    if config.data.root is not None:
-        config.data.root = str(
-            Path(config.data.root).expanduser().resolve()
-        )  # the saved configuration is read from anywhere
+    _name_places_from_anywhere(config)
 
     # After the checks, since these take seconds to import.
     import lightning as L
@@ -161,6 +158,14 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
         write_json(folder / "metrics.json", metrics)
         say(f"\n{evaluation.table()}\n\n{seconds:.0f} seconds; checkpoints and metrics.json are in {folder}")
         return metrics
+
+
+def _name_places_from_anywhere(config: TrainConfig) -> None:
+    """Makes paths absolute, since the saved configuration is also read in another folder."""
+    if config.data.root is not None:
+        config.data.root = str(Path(config.data.root).expanduser().resolve())
+    if config.model.weights is not None and (weights := Path(config.model.weights).expanduser()).exists():
+        config.model.weights = str(weights.resolve())
 
 
 def _train_in_processes(config: TrainConfig) -> dict[str, Any]:
@@ -265,6 +270,7 @@ def _continued(out: str | None, argv: Sequence[str]) -> TrainConfig:
         raise InputError(f"there is no run to resume in {out}: {saved_file} does not exist")
     saved = from_dict(TrainConfig, read_yaml(saved_file), str(saved_file))
     config = load_config(TrainConfig, argv, prog=PROG, defaults=to_dict(saved))
+    _name_places_from_anywhere(config)
     for name, before, now in _differences(to_dict(meant(saved)), to_dict(meant(config))):
         if name == "epochs" and config.optimizer.schedule == "cosine":
             raise InputError(

@@ -123,7 +123,7 @@ def spoil(path, how):
     elif how == "empty":
         path.write_bytes(b"")
     elif how == "text":
-        path.write_text("not a checkpoint")
+        path.write_text("10 pages that are no checkpoint")  # torch takes the first digit of text for an instruction
     elif how == "a state dict":
         torch.save({"conv1.weight": torch.zeros(3)}, path)
     elif how == "a tensor":

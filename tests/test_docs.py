@@ -234,7 +234,8 @@ def operator_figures(level, problem, integration):
     found.sort(key=lambda each: each["layout"], reverse=True)
     both = [{name: each["forward + backward"] for name, each in entry["contenders"].items()} for entry in found]
     own = [entry["strf_cuda cpu"] for entry in both]
-    times = [f"{each['ms']['median']:.2g}" for each in own], [f"{100 * each['share_of_floor']:.0f}" for each in own]
+    milliseconds = [f"{each['ms']['median']:.2g}" for each in own]
+    times = [f"{float(each):g}" for each in milliseconds], [f"{100 * each['share_of_floor']:.0f}" for each in own]
     measured = [name for name in both[0] if all("ratio" in entry[name] for entry in both)]
     ratios = {name: [f"{entry[name]['ratio']['median']:.1f}" for entry in both] for name in measured}
     return *times, ratios

@@ -49,7 +49,8 @@ def test_a_model_gives_the_same_features_and_fingerprint_and_one_note(form, tmp_
     known = load_file(EARLIER / "features.safetensors")
     trained = open_model(EARLIER / form)
     assert capsys.readouterr().err == note(EARLIER / ("folder/config.json" if form == "folder" else form))
-    assert (trained.config.model.similarity, trained.config.model.temperature) == ("dot", 4.0)
+    unit = trained.model.layer2[0].temporal.unit
+    assert (unit.similarity, unit.temperature) == ("dot", 4.0)
     assert trained.fingerprint == SAID["fingerprint"]
     with torch.inference_mode():
         torch.testing.assert_close(embedder(trained, backend="reference")(known["clips"]), known["features"])
@@ -142,9 +143,13 @@ def test_a_run_is_not_continued_with_masks_of_another_meaning(option, sentence, 
 def test_a_complete_configuration_means_what_it_did_and_a_short_one_what_it_says(earlier_run, tmp_path, capsys):
     saved = earlier_run / "config.yaml"
     assert load(f"--config={saved}").model.similarity == "dot"
-    assert load("--config", saved, "--model.similarity", "cosine").model.similarity == "cosine"
     assert load("--model.similarity=cosine", "--config", saved).model.similarity == "dot"
-    assert capsys.readouterr().err == 3 * note(saved)
+    assert capsys.readouterr().err == 2 * note(saved)
+    for words in (["--model.similarity", "cosine"], ["--model.similarity=cosine"]):  # says it, so there is no note
+        model = load("--config", saved, *words).model
+        assert (model.similarity, model.temperature) == ("cosine", None)  # 4 was the default of dot, not a choice
+    assert load(f"--config={saved}", "--model.temperature=5").model.temperature == 5
+    assert capsys.readouterr().err == note(saved)
     (tmp_path / "mine.yaml").write_text("model: {kind: p3dc, unit: strf, width: 16}")
     (tmp_path / "new.yaml").write_text(
         re.sub("  temperature", "  similarity: cosine\n  temperature", saved.read_text())

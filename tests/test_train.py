@@ -296,7 +296,7 @@ def test_a_run_begins_with_a_trained_model_of_other_people_and_needs_it_only_onc
             if part != "train" or t.person_id < max(t.person_id for t in MARS(tiny_walkers).train)
         ],
     )
-    more = [f"--model.weights={weights}", "--data.name=table", f"--data.root={table}"]
+    more = [f"--model.weights={os.path.relpath(weights)}", "--data.name=table", f"--data.root={table}"]
     more += ["--model.width=16", "--optimizer.ema=0.999999999", "--optimizer.learning_rate=1e-9"]
     assert command(*options, *more, "--epochs=1") == 0
     out = capsys.readouterr().out
@@ -311,7 +311,7 @@ def test_a_run_begins_with_a_trained_model_of_other_people_and_needs_it_only_onc
     assert command("--resume", f"--out={folder}", "--epochs=2") == 0
     assert "begins with" not in capsys.readouterr().out
     assert command(*options, *more, f"--out={tmp_path}/again") == 2
-    assert f"there is no checkpoint {weights}" in capsys.readouterr().err
+    assert f"there is no checkpoint {os.path.relpath(weights)}" in capsys.readouterr().err
 
 
 def test_the_same_people_keep_their_classifier(tiny_checkpoint, tiny_run, tiny_walkers, tmp_path):
@@ -334,6 +334,12 @@ def test_trained_weights_that_cannot_be_begun_with_are_one_sentence(fails, folde
     content = Path(tiny_checkpoint).read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(content[: len(content) // 2])
     assert fails(f"--model.weights={tmp_path}/cut.ckpt").startswith(f"the checkpoint {tmp_path}/cut.ckpt is damaged: ")
+    spoilt = torch.load(tiny_checkpoint, weights_only=True)
+    spoilt["state_dict"]["model.layer1.0.conv1.weight"][0] = torch.nan
+    torch.save(spoilt, tmp_path / "nan.ckpt")
+    assert fails(f"--model.weights={tmp_path}/nan.ckpt", "--model.width=16") == (
+        f"the weights of {tmp_path}/nan.ckpt are of no use: layer1.0.conv1.weight holds NaN or infinity"
+    )
     (tmp_path / "empty").mkdir()
     assert "empty holds no model: it has no config.json" in fails(f"--model.weights={tmp_path}/empty")
     assert fails("--model.weights=hf://nowhere").startswith("hf://nowhere names no model: it must be hf://owner/name")
