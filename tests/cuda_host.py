@@ -266,9 +266,11 @@ LIMITS = {
 
 def arguments_of(
     x, weight, windows, kinds, temperature, similarity="dot", *, grad=None, channels_last=False, tf32=False,
-    limits="sm_90", seed=0, offsets=(0, 0, 0),
+    limits="sm_90", seed=0, offsets=(0, 0, 0), left_out=("", 0),
 ):  # fmt: skip
     """The arguments of the module's `run`, from contiguous tensors; `offsets` are those of x, weight and grad in bytes.
+
+    In the file and line that `left_out` names threads do not wait for each other or for copies.
 
     An offset is from an address that is aligned to 256 bytes, as PyTorch's memory is, to the array's first element.
     """
@@ -292,6 +294,7 @@ def arguments_of(
         multiprocessors=multiprocessors,
         seed=seed,
         offsets=list(offsets),
+        left_out=left_out,
     )
 
 

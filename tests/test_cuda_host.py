@@ -70,7 +70,7 @@ class HostCase:
     def inputs(self):
         return self.case.inputs(self.dtype)
 
-    def submit(self, workers, x, weight, grad, *, seed=0):
+    def submit(self, workers, x, weight, grad, **options):
         """The run's future results, as arrays."""
         operator = self.case.operator
         offset = self.offset and max(self.offset, self.dtype.itemsize)
@@ -87,8 +87,8 @@ class HostCase:
                 channels_last=self.channels_last,
                 tf32=self.type == "tf32",
                 limits=self.limits,
-                seed=seed,
                 offsets=(offset, offset, offset),
+                **options,
             ),
         )
 

@@ -9,16 +9,31 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace strf::host {
 
 constexpr int kLanes = 32;
 
+// Where a call stands, as the default of its last argument.
+struct Line {
+  const char* file;
+  int number;
+  Line(const char* file = __builtin_FILE(), int number = __builtin_LINE()) : file(file), number(number) {}
+};
+
 struct Settings {
   uint64_t seed = 0;
   int64_t shared_limit = 0;  // dynamic shared memory that a block may ask for
+  std::string file_left_out;  // in this file and line threads do not wait, to see what comes of it
+  int line_left_out = 0;
 };
 extern Settings settings;
+
+inline bool is_left_out(const Line& line) {
+  return line.number == settings.line_left_out &&
+         std::string_view(line.file).substr(std::string_view(line.file).rfind('/') + 1) == settings.file_left_out;
+}
 
 struct Kernel {
   const char* mangled_name;

@@ -38,8 +38,12 @@ STRF_DEVICE int opaque(int value) { return value; }
 
 // ---- Waiting for each other -----------------------------------------------------------------------------------------
 
-STRF_DEVICE void sync_threads() { host::sync_threads(); }
-STRF_DEVICE void sync_warp() { host::sync_warp(); }
+STRF_DEVICE void sync_threads(host::Line line = {}) {
+  if (!host::is_left_out(line)) host::sync_threads();
+}
+STRF_DEVICE void sync_warp(host::Line line = {}) {
+  if (!host::is_left_out(line)) host::sync_warp();
+}
 
 STRF_DEVICE float shuffle_xor(float value, int mask) {
   return same_bits<float>(static_cast<uint32_t>(host::shuffle_xor(same_bits<uint32_t>(value), mask)));
@@ -57,8 +61,8 @@ STRF_DEVICE void copy_async(void* to, const void* from, int valid) {
 }
 STRF_DEVICE void copy_commit() { host::copy_commit(); }
 template <int kPending>
-STRF_DEVICE void copy_wait() {
-  host::copy_wait(kPending);
+STRF_DEVICE void copy_wait(host::Line line = {}) {
+  if (!host::is_left_out(line)) host::copy_wait(kPending);
 }
 
 // ---- Loads ----------------------------------------------------------------------------------------------------------

@@ -54,20 +54,20 @@ strf_problem problem_of(const py::array& x, const py::array& weight, const std::
 }
 
 // x and grad lie in memory as the layout says: [B, C, T, H, W], or [B, T, H, W, C] with channels_last. Half types are
-// given by their bits. `offsets` are the bytes from an aligned address to x, weight and grad. Returns y, maximum and
-// normalizer; with grad also grad_x and grad_weight.
+// given by their bits. `offsets` are the bytes from an aligned address to x, weight and grad; in the file and line that
+// `left_out` names threads do not wait. Returns y, maximum and normalizer; with grad also grad_x and grad_weight.
 py::dict run(const py::array& x, const py::array& weight, const std::vector<std::array<int, 3>>& windows,
              const std::vector<std::string>& kinds, double temperature, const std::string& type, bool channels_last,
              bool tf32, bool cosine, const std::optional<py::array>& grad, int64_t shared_bytes,
-             int32_t multiprocessors, uint64_t seed, const std::array<int64_t, 3>& offsets) {
+             int32_t multiprocessors, uint64_t seed, const std::array<int64_t, 3>& offsets,
+             const std::pair<std::string, int>& left_out) {
   const strf_problem problem = problem_of(x, weight, windows, kinds, temperature, type, channels_last, tf32, cosine);
   if (const char* sentence = strf_check(&problem)) throw std::invalid_argument(sentence);
   const auto found = functions().find(problem.type);
   if (found == functions().end()) throw std::invalid_argument("this module was built without " + type);
   const Functions& of_type = found->second;
   const Limits limits{shared_bytes, multiprocessors};
-  settings.seed = seed;
-  settings.shared_limit = shared_bytes;
+  settings = {seed, shared_bytes, left_out.first, left_out.second};
 
   const int64_t positions = problem.height * problem.width;
   const py::dtype wide(problem.type == STRF_FLOAT64 ? "float64" : "float32");
@@ -108,5 +108,5 @@ PYBIND11_MODULE(cuda_host_operator, module) {
   using namespace pybind11::literals;
   module.def("run", &strf::host::run, "x"_a, "weight"_a, "windows"_a, "kinds"_a, "temperature"_a, "type"_a,
              "channels_last"_a, "tf32"_a, "cosine"_a, "grad"_a, "shared_bytes"_a, "multiprocessors"_a, "seed"_a,
-             "offsets"_a);
+             "offsets"_a, "left_out"_a);
 }

@@ -52,7 +52,7 @@ Kind kind_of(const std::string& name) { return look_up(kKinds, name); }
 template <class Kernel>
 py::array reverse(const py::array& from, int64_t blocks, const std::string& fault, uint64_t seed,
                   int64_t shared_bytes) {
-  host::settings = {seed, kSharedLimit};
+  host::settings = {seed, kSharedLimit, {}, 0};
   const Memory given(from), to(from.nbytes());
   host::throw_if(launch<Kernel>({static_cast<const float*>(given.data()), static_cast<float*>(to.data()),
                                  from.size() / blocks, fault_of(fault)},
@@ -61,7 +61,7 @@ py::array reverse(const py::array& from, int64_t blocks, const std::string& faul
 }
 
 py::tuple warp_sums(const py::array& from, const std::string& fault, uint64_t seed) {
-  host::settings = {seed, kSharedLimit};
+  host::settings = {seed, kSharedLimit, {}, 0};
   const Memory given(from), memory(from.nbytes()), exchange(2 * from.nbytes());
   host::throw_if(launch<WarpSums>({static_cast<const float*>(given.data()), static_cast<float*>(memory.data()),
                                    static_cast<double*>(exchange.data()), fault_of(fault)},
@@ -71,7 +71,7 @@ py::tuple warp_sums(const py::array& from, const std::string& fault, uint64_t se
 }
 
 py::array reach(const py::array& from, const std::string& fault) {
-  host::settings = {0, kSharedLimit};
+  host::settings = {0, kSharedLimit, {}, 0};
   const Memory given(from), to(from.nbytes());
   host::throw_if(launch<Reach>(
       {static_cast<const float*>(given.data()), static_cast<float*>(to.data()), from.size(), fault_of(fault)}, 1,
@@ -81,7 +81,7 @@ py::array reach(const py::array& from, const std::string& fault) {
 
 py::array product(const py::array& a, const py::array& b, const py::array& acc, const std::string& kind,
                   const std::string& fault) {
-  host::settings = {0, kSharedLimit};
+  host::settings = {0, kSharedLimit, {}, 0};
   const Memory given_a(a), given_b(b), sums(acc);
   host::throw_if(
       launch<Product>({given_a.data(), given_b.data(), sums.data(), kind_of(kind), fault_of(fault)}, 1, 0, nullptr));
@@ -89,7 +89,7 @@ py::array product(const py::array& a, const py::array& b, const py::array& acc, 
 }
 
 py::array matrices(const py::array& from, bool transposed, const std::string& fault, uint64_t seed) {
-  host::settings = {seed, kSharedLimit};
+  host::settings = {seed, kSharedLimit, {}, 0};
   const Memory given(from), to(from.nbytes());
   host::throw_if(launch<Matrices>(
       {static_cast<const uint16_t*>(given.data()), static_cast<uint16_t*>(to.data()), transposed, fault_of(fault)}, 1,
@@ -98,7 +98,7 @@ py::array matrices(const py::array& from, bool transposed, const std::string& fa
 }
 
 void repeat(int64_t products, int64_t loads, int64_t barriers) {
-  host::settings = {0, kSharedLimit};
+  host::settings = {0, kSharedLimit, {}, 0};
   host::throw_if(launch<Repeat>({products, loads, barriers}, 1, 512, nullptr));
 }
 
