@@ -45,6 +45,7 @@ SAMPLES = {
     "MOTChallenge's ground truth": "1,7,10,20,30,60,1,1,0.86014\n2,7,11,20,30,60,1,1,0.86173\n",
     "TrackEval, by tabs": "1\t7\t10\t20\t30\t60\t1\n2\t7\t11\t20\t30\t60\t1\n",
     "six columns, of Windows": "1,7,10,20,30,60\r\n2,7,11,20,30,60\r\n\r\n",
+    "six columns, of an old Mac": "1 7 10 20 30 60\r2 7 11 20 30 60\r",
     "numbers of numpy": "1.000e+00 7.000e+00 1.000e+01 2.000e+01 3.000e+01 6.000e+01\n2.0 7.0 11.0 20.0 30.0 60.0",
     "a comma at the end": "1.0, 7.0, 10.0, 20, 30, 60, 1, 1, 0.86,\n2.0, 7.0, 11.0, 20, 30, 60, 1, 1, 0.86,\n",
     "a mark of byte order": "\ufeff\n1\t7\t10\t20\t30\t60\n\n2\t7\t11\t20\t30\t60",
@@ -56,6 +57,9 @@ SAMPLES = {
     "a header in each of two parts": "frame;id;x;y;w;h\n1;7;10;20;30;60\nframe;id;x;y;w;h\n2;7;11;20;30;60\n",
     "a header in quotes": '"Frame","ID","BB Left","BB Top","BB Width","BB Height"\n"1","7",10,20,30,60\n'
     "2,7,11,20,30,60\n",
+    "a header in another alphabet": "Bild;Spur;x;y;Breite;Höhe\x85\n1;7;10;20;30;60\n2;7;11;20;30;60\n".encode(
+        "latin-1"
+    ),
     "a comment": "# made by track.py\n1 7 10 20 30 60\n2 7 11 20 30 60\n",
     "pandas with its index": ",frame_id,track_id,bbox_x,bbox_y,bbox_w,bbox_h\n0,1,7,10,20,30,60\n1,2,7,11,20,30,60\n",
     "an unknown header in the usual order": "f,who,a,b,c,d\n1,7,10,20,30,60\n2,7,11,20,30,60\n",
@@ -68,9 +72,10 @@ SAMPLES = {
 }
 
 CORNERS = "says that boxes are left, top, right, bottom"
+UNKNOWN = "does not name what is needed: columns are taken as frame,id,left,top,width,height[,confidence,...]"
 NOTES = {
-    "an unknown header in the usual order": "does not name what is needed: columns are taken as "
-    "frame,id,left,top,width,height[,confidence,...]",
+    "an unknown header in the usual order": UNKNOWN,
+    "a header in another alphabet": UNKNOWN,
     "corners by name": CORNERS,
     "corners from 0 by name": CORNERS,
     "supervision": CORNERS,
@@ -122,6 +127,11 @@ def test_a_line_that_is_no_box_of_a_track_is_left_out_and_counted(tracks, line, 
     assert found.left_out == {reason: 1}
 
 
+def test_a_box_without_the_id_that_would_come_last_is_of_no_track(tracks):
+    found = tracks("x1,y1,x2,y2,frame,track_id\n10,20,40,80,1,7\n10,20,40,80,2,\n")
+    assert (found.frames.tolist(), found.left_out) == ([1], {"of no track (id below 0, or none)": 1})
+
+
 def test_what_is_left_out_is_told():
     assert told({"outside": 1200, "before": 0, "after": 1}) == "1,200 boxes outside, 1 box after"
 
@@ -158,6 +168,11 @@ def test_frames_count_from_0_where_a_box_says_so(tracks):
         ("0 0 Car 0 0 -10 5 5 9 9 -1 -1 -1 -1000 -1000 -1000 -10\n", {}, "holds no box: it begins with '0 0 Car 0"),
         ("0 0.434902 0.609438 0.20036 0.321719 1\n", {}, "looks like labels of Ultralytics, which name no frame: give"),
         ("1,-1,5,5,9,9,1\n2,-1,5,5,9,9,1\n", {}, ": 2 boxes of no track (id below 0, or none); give what the t"),
+        (
+            "1,-1,5,5,9,9,1,1\n",
+            {"classes": [1], "min_confidence": 0.5},
+            ": 1 box of no track (id below 0, or none); give",
+        ),
         ("1,1,5,5,9,9,1\n", {"classes": [1]}, "names no classes by number: they stand in column 8"),
         ("1,1,5,5,9,9,1,man\n", {"classes": [1]}, "names no classes by number: they stand in column 8"),
         ("1,1,5,5,9,9,1,3,1\n", {"classes": [1, 2]}, "tracks.txt is of class 1, 2: it has 3"),
@@ -261,15 +276,18 @@ def test_labels_of_the_frames_of_a_folder_are_read(labels):
 
 
 def test_labels_of_one_of_several_videos_are_read(labels):
-    texts = {"cam1_1.txt": TRACKED, "cam2_1.txt": TRACKED, "cam2_2.txt": TRACKED, "classes.txt": "person"}
-    assert labels(texts).frames.tolist() == [1]
+    names = ["cam1_1.txt", "cam1_3.txt", "cam2_1.txt", "cam2_2.txt"]
+    assert labels({**dict.fromkeys(names, TRACKED), "classes.txt": "person"}).frames.tolist() == [1, 3]
     assert labels({}, video="cam2").frames.tolist() == [1, 2]
     refused(lambda: labels({}, video="cam3"), "labels holds labels of cam1, cam2, and none of cam3")
 
 
 def test_labels_without_boxes_or_tracks_are_refused(labels, tmp_path):
-    refused(lambda: labels({"cam1_1.txt": "0 0.5 0.5 0.25 0.5 0.3\n"}), ": 1 box of no track")
-    outline = "0 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3 7\n"
-    refused(lambda: labels({"cam1_1.txt": outline}), ": 1 box given as outlines or points")
+    for line, reason in {
+        "0 0.5 0.5 0.25 0.5 0.3\n": "of no track (id below 0, or none); give what the tracker writes",
+        "0 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3 7\n": "given as outlines or points",
+    }.items():
+        refused(lambda line=line: labels({"cam1_1.txt": line, "cam1_2.txt": line}), f": 2 boxes {reason}")
+    refused(lambda: labels({"image0.txt": TRACKED * 30}, video="image"), "image0.txt looks like labels of Ultralytics")
     (tmp_path / "empty").mkdir()
     refused(lambda: read_tracks(tmp_path / "empty", **SIZE), "is a folder without labels such as cam1_1.txt: give the")

@@ -71,13 +71,13 @@ def read_table(path: Path, video: str | None = None) -> Table:
         raise InputError(f"{path} looks like JSON: give the tracker's text file, a line {FORMAT} for each box")
     header, places, needed, form, notes = None, list(range(_COLUMNS)), 6, None, []
     values, begin, few = array("d"), [], 0
-    for line in text.splitlines():
+    for line in text.split("\n"):
         comment = line.lstrip().startswith("#")
         cells = _cells(line.partition("#")[2] if comment else line)
         if header is None and not begin and len(cells) >= 6 and np.isnan([_number(cell) for cell in cells[:6]]).all():
             header = cells
             places, form, note = _named_columns(cells)
-            needed = max(places[:6]) + 1
+            needed = max(places[:1] + places[2:6]) + 1  # where an id comes last, it may be missing
             notes += [f"the header of {path.name} {note}"] if note else []
         elif cells and cells != header and not comment:
             if len(begin) < 100:
@@ -89,10 +89,7 @@ def read_table(path: Path, video: str | None = None) -> Table:
     if not begin:
         raise InputError(f"{path} is empty: it must hold a line {FORMAT} for each box")
     if header is None and _are_labels(begin):
-        raise InputError(
-            f"{path} looks like labels of Ultralytics, which name no frame: give the folder that holds a file for "
-            "each frame of the video, as model.track(VIDEO, save_txt=True) writes it"
-        )
+        raise _without_frames(path)
     rows = np.array(values).reshape(-1, _COLUMNS)
     if not np.isfinite(rows[:, [0, 2, 3, 4, 5]]).all(1).any():
         begins = text.strip().splitlines()[0][:80]
@@ -111,14 +108,13 @@ def _read_text(path: Path) -> str:
         text = data.decode("latin-1")  # a header in another alphabet does no harm to numbers
     if "\0" in text:
         raise InputError(f"{path} is no text: give the tracker's text file, a line {FORMAT} for each box")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _cells(line: str) -> list[str]:
     """A line's cells, without empty ones at its end; beside semicolons and tabs a comma is a decimal point."""
-    line = line.replace('"', "").rstrip(" \t,;")
     separator = next((each for each in ";\t," if line.count(each) >= 5), None)
-    cells = line.split(separator)
+    cells = line.replace('"', "").rstrip(" \t,;").split(separator)
     return cells if separator in (",", None) else [cell.strip(" ,").replace(",", ".") for cell in cells]
 
 
@@ -159,6 +155,13 @@ def _are_labels(rows: Sequence[Sequence[str]]) -> bool:
     return len(values) > 0 and bool(((values >= 0) & (values <= 1)).all() and (values[:, 0] % 1 > 0).any())
 
 
+def _without_frames(path: Path) -> InputError:
+    return InputError(
+        f"{path} looks like labels of Ultralytics, which name no frame: give the folder of a file for each frame, as "
+        "model.track(VIDEO, save_txt=True) writes it for a video, not for its frames one by one"
+    )
+
+
 def _read_labels(folder: Path, video: str | None) -> Table:
     """Files NAME_FRAME.txt of lines `class x y width height [confidence] [id]`, without an id where none was given."""
     files: dict[str, list[tuple[int, Path]]] = {}
@@ -173,7 +176,9 @@ def _read_labels(folder: Path, video: str | None) -> Table:
     if video not in files and len(files) > 1:
         raise InputError(f"{folder} holds labels of {', '.join(sorted(files)[:8])}, and none of {video}")
     frames = sorted(files[video] if video in files else next(iter(files.values())))
-    rows = [(frame, _cells(line)) for frame, path in frames for line in _read_text(path).splitlines() if line.strip()]
+    if len(frames) == 1:
+        raise _without_frames(frames[0][1])
+    rows = [(frame, _cells(line)) for frame, path in frames for line in _read_text(path).split("\n") if line.strip()]
     boxes = [(frame, [_number(cell) for cell in cells]) for frame, cells in rows if 5 <= len(cells) <= 7]
     sixth = [cells[5] for _, cells in boxes if len(cells) == 6]
     ids = all(len(cells) < 7 for _, cells in boxes) and not (np.array(sixth) % 1).any()

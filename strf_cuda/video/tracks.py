@@ -95,11 +95,11 @@ def read_tracks(
         if first_frame == 0:
             notes.append(f"{path.name} counts frames from 0")
     leave_out(values[:, 0] < first_frame, f"before the first frame, {first_frame}")
-    if classes is not None:
+    if classes is not None and len(values):
         leave_out(~_of_classes(path, values, classes), f"of other classes than {', '.join(map(str, classes))}")
     elif note := _note_on_classes(path, values):
         notes.append(note)
-    if min_confidence is not None:
+    if min_confidence is not None and len(values):
         leave_out(~_sure(path, values, min_confidence), f"of a confidence below {min_confidence:g}")
     values[:, 2:6], more = in_pixels(values[:, 2:6], boxes or table.form, height, width, path)
     leave_out((values[:, 4:6] <= 0).any(1), "of no width or height")
