@@ -218,7 +218,7 @@ def _cut(config: ExtractConfig, folder: str) -> None:
     options = given(camera=config.camera, start=config.start)
     cut = cut_tracklets(CutConfig(video=config.video, tracks=config.tracks, out=folder, **options))
     print(f"{len(cut.tracklets):,} tracklets of {config.video} are in {folder}", flush=True)
-    for note in cut.notes:
+    for note in [*([f"left out: {cut.left_out}"] if cut.left_out else []), *cut.notes]:
         print(f"note: {note}")
 
 

@@ -45,8 +45,8 @@ def _summary(cut: "Cut") -> Iterator[str]:
         f"{_counted(len(tracklets), 'tracklet')} of {_counted(tracks, 'track')}, {span} frames; "
         f"{_counted(sum(lengths), 'crop')}, of which {sum(each['bridged'] for each in tracklets):,} bridge gaps"
     )
-    for reason, count in content["left_out"].items():
-        yield f"left out: {count:,} {'box' if count == 1 else 'boxes'} {reason}"
+    if cut.left_out:
+        yield f"left out: {cut.left_out}"
     for note in cut.notes:
         yield f"note: {note}"
 

@@ -257,11 +257,13 @@ def test_times_come_from_where_the_video_was_cut(tracklet, tmp_path):
 
 def test_a_video_is_cut_and_its_tracklets_are_found_by_time(options, out, tmp_path, capsys):
     videos.write_video(tmp_path / "hall.mp4", videos.scene())
-    (tmp_path / "hall.txt").write_text(videos.tracks())
+    (tmp_path / "hall.txt").write_text(videos.tracks() + "21,1,84,8,20,40,0.9,-1,-1,-1\n")
     video = [f"--video={tmp_path}/hall.mp4", f"--tracks={tmp_path}/hall.txt", "--camera=hall"]
     assert command(*options, *video, "--start=09:00:00") == 0
     found = read_embeddings(out)
-    assert f"3 tracklets of {tmp_path}/hall.mp4 are in {tmp_path}/all.tracklets" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"3 tracklets of {tmp_path}/hall.mp4 are in {tmp_path}/all.tracklets" in said
+    assert "note: left out: 1 box after the last frame" in said
     assert found.paths_of(0)[0].startswith(f"{tmp_path}/all.tracklets/hall")
     assert (found.description["camera_names"], len(found.description["person_names"])) == ({"1": "hall"}, 3)
     assert found.description["data"]["root"] == f"{tmp_path}/all.tracklets"

@@ -60,7 +60,7 @@ def test_it_says_what_it_cut_and_when_there_was_nothing_left_to_do(place, said):
 def test_notes_are_told(place, said):
     truth = videos.tracks(row="{frame},{track},{left},{top},{width},{height},1,{track},1")
     (place / "cam1.txt").write_text(truth)
-    assert "note: cam1.txt has the classes 1, 2, 3 in column 8" in said("cam1.mp4", "cam1.txt", "--out=all")
+    assert "note: cam1.txt has the classes 1, 2, 3, and all are taken" in said("cam1.mp4", "cam1.txt", "--out=all")
     assert "1 tracklet of 1 track, 16 frames; 16 crops" in said("cam1.mp4", "cam1.txt", "--out=one", "--classes=[2]")
 
 
@@ -143,11 +143,35 @@ def test_tracks_that_cannot_be_read_are_told(place, refused):
         refused("cam1.mp4", "none.txt", "--out=people") == "cannot read the tracks none.txt: No such file or directory"
     )
     assert refused("cam1.mp4", "cam1.mp4", "--out=people").startswith("cam1.mp4 is no text: give the tracker's text")
-    (place / "late.txt").write_text(videos.tracks([Mover(1, RED.colour, 4, 8, last=25)]))
+    (place / "late.txt").write_text(videos.tracks([Mover(1, RED.colour, 4, 8, last=50)]))
     assert refused("cam1.mp4", "late.txt", "--out=people") == (
-        "tracks outside the video: late.txt goes on to frame 25, cam1.mp4 has 20 frames; 5 of 25 boxes lie after its "
+        "tracks outside the video: late.txt goes on to frame 50, cam1.mp4 has 20 frames; 30 of 50 boxes lie after its "
         "end; are these the tracks of this video?"
     )
+
+
+def test_what_a_tracker_adds_is_left_out_and_counted_in_one_line(place, said):
+    stray = "20,-1,9,9,20,40,1\n20,9,nan,nan,nan,nan,1\n20,9,9,9,0,40,1\n21,1,84,8,20,40,1\n"
+    (place / "cam1.txt").write_text(videos.tracks() + stray)
+    assert said("cam1.mp4", "cam1.txt", "--out", "people").splitlines()[2] == (
+        "left out: 1 box without a number of frame or box, 1 box of no track (id below 0, or none), 1 box of no width "
+        "or height, 1 box after the last frame"
+    )
+
+
+def test_corners_are_told_and_read_when_asked(place, said, refused):
+    row = "{frame},{track},{left},{top},{right},{bottom}\n"
+    boxes = ((frame, *RED.box(frame)) for frame in range(1, 21))
+    (place / "cam1.txt").write_text(
+        "".join(
+            row.format(frame=frame, track=1, left=left, top=top, right=left + width, bottom=top + height)
+            for frame, left, top, width, height in boxes
+        )
+    )
+    assert refused("cam1.mp4", "cam1.txt", "--out=people").startswith("the boxes of cam1.txt look like corners (left,")
+    assert not (place / "people").exists()
+    assert "20 crops" in said("cam1.mp4", "cam1.txt", "--out=people", "--boxes=corners")
+    assert "boxes" in refused("cam1.mp4", "cam1.txt", "--out=people", "--boxes=xyxy")
 
 
 def test_a_file_in_place_of_the_folder_is_told(place, refused):
@@ -170,6 +194,6 @@ def test_without_pyav_the_extra_is_named(place, refused, monkeypatch):
 
 def test_nothing_left_to_cut_is_told_with_the_reasons(place, refused):
     assert refused("cam1.mp4", "cam1.txt", "--out=people", "--min_length=21") == (
-        "no tracklet is left of the 50 boxes: 50 in tracklets of fewer than 21 frames"
+        "no tracklet is left: 50 boxes in tracklets of fewer than 21 frames"
     )
     assert not (place / "people/tracklets.json").exists()

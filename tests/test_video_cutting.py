@@ -208,10 +208,41 @@ def test_tracks_that_count_from_0(cut):
     text = "".join(
         f"{int(line.split(',')[0]) - 1},{line.split(',', 1)[1]}" for line in videos.tracks().splitlines(keepends=True)
     )
-    found = crops(cut(text, first_frame=0), "cam1-0001-000000")
-    assert list(found) == list(range(20))
-    for crop in found.values():
+    found = cut(text)
+    assert found.notes == ["tracks.txt counts frames from 0"]
+    red = crops(found, "cam1-0001-000000")
+    assert list(red) == list(range(20))
+    for crop in red.values():
         check_colour(crop, RED.colour)
+    assert cut(text, first_frame=0).found == 3
+
+
+def test_corners_and_labels_of_ultralytics_give_the_same_crops(cut, tmp_path, video):
+    rows = [line.split(",") for line in videos.tracks().splitlines()]
+    boxes = np.array(rows, float)
+    right, bottom = boxes[:, 2] + boxes[:, 4], boxes[:, 3] + boxes[:, 5]
+    corners = np.column_stack([boxes[:, :4], right, bottom])
+    check_movers(cut("\n".join(",".join(map(str, row)) for row in corners), boxes="corners", out="corners"))
+    (tmp_path / "labels").mkdir()
+    for frame, track, left, top, width, height, *_ in boxes:
+        center = (left + width / 2) / WIDTH, (top + height / 2) / HEIGHT
+        with (tmp_path / f"labels/cam1_{frame:.0f}.txt").open("a") as file:
+            print(0, *center, width / WIDTH, height / HEIGHT, f"{track:.0f}", file=file)
+    config = CutConfig(str(video), str(tmp_path / "labels"), str(tmp_path / "labelled"))
+    check_movers(cut_tracklets(config, progress=False))
+    assert cut_tracklets(config, progress=False).found == 3
+    (tmp_path / "labels/cam1_20.txt").unlink()
+    with pytest.raises(InputError, match="now .*labels with other content"):
+        cut_tracklets(config, progress=False)
+
+
+def test_boxes_predicted_beyond_the_video_are_left_out(cut):
+    found = cut(videos.tracks([RED, Mover(2, GROUND, 0, 0, first=16, last=23)]), min_length=5)
+    assert [(tracklet["name"], tracklet["frames"]) for tracklet in found.tracklets] == [
+        ("cam1-0001-000001", 20),
+        ("cam1-0002-000016", 5),
+    ]
+    assert found.left_out == "3 boxes after the last frame"
 
 
 def test_frames_without_a_box_are_not_converted_and_those_after_the_last_not_decoded(cut, monkeypatch):
@@ -271,10 +302,12 @@ def test_of_a_truncated_video_what_is_there_is_kept(cut, tmp_path):
 
 
 def test_tracks_of_another_video_are_refused(cut, tmp_path):
-    with pytest.raises(InputError, match=r"goes on to frame 31, .*cam1.mp4 has 20 frames; 11 of 31 boxes lie after"):
-        cut(videos.tracks([Mover(1, GROUND, 0, 0, last=31)]))
+    with pytest.raises(InputError, match=r"goes on to frame 41, .*cam1.mp4 has 20 frames; 21 of 41 boxes lie after"):
+        cut(videos.tracks([Mover(1, GROUND, 0, 0, last=41)]))
     elsewhere = Mover(2, GROUND, 500, 300)
-    with pytest.raises(InputError, match=r"outside the frame: 21 of 41 .* 96x160 .*line 2 has left 500, top 300, wid"):
+    with pytest.raises(
+        InputError, match=r"outside the frame: 21 of 41 .* 96x160 .*track 2 has left 500, top 300, .* in frame 1"
+    ):
         cut(videos.tracks([RED, elsewhere]) + "1,3,300,300,20,40,1,-1,-1,-1\n")
     assert not list((tmp_path / "people").glob("*"))
 

@@ -1,6 +1,7 @@
 """Cuts that are interrupted: what is there is whole at any moment, and in the end nothing tells them from others."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -146,6 +147,16 @@ def test_a_complete_cut_is_left_as_it_is(cut, tmp_path):
     assert cut().found == 3
     (tmp_path / "people/anna").rename(tmp_path / "people/cam1-0002")
     assert files(tmp_path / "people") == before
+
+
+def test_a_cut_of_a_version_without_the_option_boxes_is_still_complete(cut, tmp_path):
+    cut()
+    path = tmp_path / "people/tracklets.json"
+    content = json.loads(path.read_text())
+    assert content["videos"][0]["options"].pop("boxes") is None
+    assert content["videos"][0]["options"]["first_frame"] == 1
+    path.write_text(json.dumps(content))
+    assert cut().found == 3
 
 
 def test_other_options_are_refused_where_tracklets_would_mix_and_only_there(cut, fail_at):

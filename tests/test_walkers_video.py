@@ -25,7 +25,7 @@ def test_the_boxes_of_the_walkers_hold_all_that_moves(drawn):
     with Video(drawn / "cam1.mp4") as video:
         pictures = np.stack([frame.pixels() for frame in video]).astype(np.int16)
     moving = (np.abs(pictures - np.median(pictures, axis=0)) > 60).any(-1)
-    tracks = read_tracks(drawn / "cam1.txt")
+    tracks = read_tracks(drawn / "cam1.txt", height=360, width=640)
     assert len(tracks) > 20
     for frame, (left, top, width, height) in zip(tracks.frames, np.rint(tracks.boxes).astype(int), strict=True):
         seen = moving[frame - 1]

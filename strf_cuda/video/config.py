@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Literal
 
 from strf_cuda.errors import InputError
 from strf_cuda.settings import check_at_least
@@ -22,13 +23,16 @@ class CutConfig:
 
     Args:
         video: video file
-        tracks: text file with a box a line, frame,id,left,top,width,height[,confidence,...] (MOTChallenge)
+        tracks: text file with a box a line, frame,id,left,top,width,height[,confidence,...] (MOTChallenge), or the
+            folder of labels that Ultralytics writes
         out: folder for the tracklets, new or one that holds those of other videos already
         camera: its name; null takes the video's
         prefix: with what names of persons begin; null takes the camera's name, and the video's where that differs
         start: when the video begins: seconds, a time of day (09:30:00) or a date and time (2026-11-23T09:30:00, UTC
             unless it names a zone)
-        first_frame: number that the tracks give the first frame
+        first_frame: number that the tracks give the first frame; null takes 0 where a box has it, and else 1
+        boxes: what a box's four numbers are: sizes (left, top, width, height), corners (left, top, right, bottom) or
+            centers (centre, width, height); null goes by the header, and takes sizes without one
         classes: numbers in column 8 that are taken, as of ground truth; null takes every line
         min_confidence: least number in column 7; null takes every line
         gap: most frames in a row without a box that are bridged, by a box in a straight line between its neighbours
@@ -51,7 +55,8 @@ class CutConfig:
     camera: str | None = None
     prefix: str | None = None
     start: str = "0"
-    first_frame: int = 1
+    first_frame: int | None = None
+    boxes: Literal["sizes", "corners", "centers"] | None = None
     classes: tuple[int, ...] | None = None
     min_confidence: float | None = None
     gap: int = 10

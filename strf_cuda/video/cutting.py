@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from strf_cuda.video.config import CutConfig, check_cut, start_seconds
 from strf_cuda.video.planning import Plan, plan_tracklets
 from strf_cuda.video.reading import Video, VideoFrame, count_frames
 from strf_cuda.video.store import Store, fingerprint, remove_cut
-from strf_cuda.video.tracks import Tracks, read_tracks
+from strf_cuda.video.tracks import Tracks, read_tracks, told
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Cut:
     @property
     def tracklets(self) -> list[dict[str, Any]]:
         return self.content["tracklets"]
+
+    @property
+    def left_out(self) -> str:
+        """How many boxes of the tracker were left out, by reason; empty where all are in tracklets."""
+        return told(self.content["left_out"])
 
     @property
     def notes(self) -> list[str]:
@@ -71,38 +76,53 @@ def cut_tracklets(config: CutConfig, *, progress: bool = True) -> Cut:
     """
     check_cut(config)
     video, tracks, out = (Path(path).expanduser() for path in (config.video, config.tracks, config.out))
-    boxes = read_tracks(
-        tracks, first_frame=config.first_frame, classes=config.classes, min_confidence=config.min_confidence
-    )
-    with Video(video, as_stored=config.as_stored) as frames, claimed(out):
-        notes = list(boxes.notes)
-        if config.replace and (moved := remove_cut(out, config.person_prefix)):
-            notes.append(f"{moved:,} tracklets of an earlier cut were moved elsewhere and have stayed")
-        store = Store(out, _description(config, video, tracks))
-        if store.complete:
-            return Cut(out, store.complete, len(store.complete["tracklets"]))
-        found = len(store.finished)
-        _check_length(boxes, frames, video, tracks, config.first_frame)
-        plans, left_out = plan_tracklets(boxes, frames.height, frames.width, config)
-        named = list(_named(plans, config))
-        try:
-            store.begin([(name, person) for name, person, _ in named if name not in store.finished])
-            notes += _cut(named, frames, video, store, config, progress)
-        except OSError as error:
-            raise InputError(f"cannot write to {out}: {error.strerror}; {_goes_on(store)}") from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_goes_on(store)) from None
-        if not store.finished:
-            raise InputError(f"no tracklet of {video} is whole: {'; '.join(notes)}")
-        content = store.complete_with(
-            {
-                "height": frames.height,
-                "width": frames.width,
-                "frames_a_second": frames.frames_a_second,
-                "left_out": {**boxes.left_out, **left_out},
-                "notes": notes,
-            }
+    with Video(video, as_stored=config.as_stored) as frames:
+        boxes = read_tracks(
+            tracks,
+            height=frames.height,
+            width=frames.width,
+            video=video.stem,
+            first_frame=config.first_frame,
+            classes=config.classes,
+            min_confidence=config.min_confidence,
+            boxes=config.boxes,
         )
+        config = replace(config, video=str(video), tracks=str(tracks), out=str(out), first_frame=boxes.first_frame)
+        with claimed(out):
+            return _cut_boxes(boxes, frames, config, progress)
+
+
+def _cut_boxes(boxes: Tracks, frames: Video, config: CutConfig, progress: bool) -> Cut:
+    """Cuts what is missing into the folder, which is claimed."""
+    video, tracks, out = Path(config.video), Path(config.tracks), Path(config.out)
+    notes = list(boxes.notes)
+    if config.replace and (moved := remove_cut(out, config.person_prefix)):
+        notes.append(f"{moved:,} tracklets of an earlier cut were moved elsewhere and have stayed")
+    store = Store(out, _description(config, video, tracks))
+    if store.complete:
+        return Cut(out, store.complete, len(store.complete["tracklets"]))
+    found = len(store.finished)
+    boxes = _within(boxes, frames, video, tracks)
+    plans, left_out = plan_tracklets(boxes, frames.height, frames.width, config)
+    named = list(_named(plans, config))
+    try:
+        store.begin([(name, person) for name, person, _ in named if name not in store.finished])
+        notes += _cut(named, frames, video, store, config, progress)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror}; {_goes_on(store)}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_goes_on(store)) from None
+    if not store.finished:
+        raise InputError(f"no tracklet of {video} is whole: {'; '.join(notes)}")
+    content = store.complete_with(
+        {
+            "height": frames.height,
+            "width": frames.width,
+            "frames_a_second": frames.frames_a_second,
+            "left_out": left_out,
+            "notes": notes,
+        }
+    )
     return Cut(out, content, found)
 
 
@@ -118,19 +138,22 @@ def _description(config: CutConfig, video: Path, tracks: Path) -> dict[str, Any]
     }
 
 
-def _check_length(boxes: Tracks, frames: Video, video: Path, tracks: Path, first_frame: int) -> None:
-    """Tracks that go on after the video's end are those of another one; a header may be wrong, so frames decide."""
+def _within(boxes: Tracks, frames: Video, video: Path, tracks: Path) -> Tracks:
+    """The boxes up to the video's last frame: trackers predict beyond it, but most boxes there are another video's.
+
+    A header may promise too little, so frames decide.
+    """
     last = int(boxes.frames.max())
-    needed = last - first_frame + 1
-    if frames.promised is None or needed <= frames.promised:
-        return
+    if frames.promised is None or last - boxes.first_frame < frames.promised:
+        return boxes
     count = count_frames(video)
-    if needed > count:
-        after = int((boxes.frames - first_frame >= count).sum())
+    after = boxes.frames - boxes.first_frame >= count
+    if after.sum() * 2 > len(boxes):
         raise InputError(
-            f"tracks outside the video: {tracks} goes on to frame {last:,}, {video} has {count:,} frames; {after:,} of "
-            f"{len(boxes):,} boxes lie after its end; are these the tracks of this video?"
+            f"tracks outside the video: {tracks} goes on to frame {last:,}, {video} has {count:,} frames; "
+            f"{after.sum():,} of {len(boxes):,} boxes lie after its end; are these the tracks of this video?"
         )
+    return boxes.without(after, "after the last frame")
 
 
 def _goes_on(store: Store) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from strf_cuda.errors import InputError
 from strf_cuda.video.config import CutConfig
-from strf_cuda.video.tracks import Tracks
+from strf_cuda.video.tracks import Tracks, told
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def plan_tracklets(tracks: Tracks, height: int, width: int, config: CutConfig) -
         height, width: of the video's frames in pixels.
 
     Returns:
-        The tracklets by track and frame, and the number of boxes left out by reason.
+        The tracklets by track and frame, and the number of boxes left out by reason, those of the tracks among them.
 
     Raises:
         InputError: most boxes are outside the frame, or nothing is left.
@@ -55,6 +55,7 @@ def plan_tracklets(tracks: Tracks, height: int, width: int, config: CutConfig) -
     small = ~outside & ~hidden & (seen < [config.min_width, config.min_height]).any(1)
     left_out = Counter(
         {
+            **tracks.left_out,
             "outside the frame": int(outside.sum()),
             f"less than {config.visible:g} within the frame": int(hidden.sum()),
             f"smaller than {config.min_height}x{config.min_width} (height x width)": int(small.sum()),
@@ -73,8 +74,7 @@ def plan_tracklets(tracks: Tracks, height: int, width: int, config: CutConfig) -
             plans.append(plan)
     left_out = {reason: count for reason, count in left_out.items() if count}
     if not plans:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        raise InputError(f"no tracklet is left of the {len(tracks):,} boxes: {reasons}")
+        raise InputError(f"no tracklet is left: {told(left_out)}")
     return plans, left_out
 
 
@@ -83,8 +83,9 @@ def _elsewhere(tracks: Tracks, outside: np.ndarray, height: int, width: int) -> 
     left, top, box_width, box_height = tracks.boxes[row]
     return InputError(
         f"tracks outside the frame: {outside.sum():,} of {len(tracks):,} boxes, where the video's frames are "
-        f"{height}x{width} (height x width); line {tracks.lines[row]} has left {left:g}, top {top:g}, width "
-        f"{box_width:g}, height {box_height:g}; are these the tracks of this video, at this size?"
+        f"{height}x{width} (height x width); track {tracks.ids[row]} has left {left:g}, top {top:g}, width "
+        f"{box_width:g}, height {box_height:g} in frame {tracks.frames[row]}; are these the tracks of this video, at "
+        "this size?"
     )
 
 

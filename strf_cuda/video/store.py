@@ -207,7 +207,10 @@ def _remove_with_empty_parents(tracklet: Path, grave: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Tells files apart by size, beginning and end, since a video may have many gigabytes."""
+    """Tells files apart by size, beginning and end, since a video may have many gigabytes; folders by their texts."""
+    if path.is_dir():
+        texts = sorted(path.rglob("*.txt"))
+        return hashlib.sha256("".join(f"{text.name} {fingerprint(text)}\n" for text in texts).encode()).hexdigest()[:16]
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
