@@ -1,5 +1,6 @@
 """Every backend with input at the edge of what it takes and beyond: sizes, NaN, memory, types, devices, ties."""
 
+import functools
 import itertools
 import math
 
@@ -18,6 +19,12 @@ OPERATOR = Operator(WINDOWS, KINDS)
 COSINE = Operator(WINDOWS, KINDS, 16.0, similarity="cosine")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+@functools.cache
+def results(backend, operator, dtype=torch.float64, layout="contiguous", shape=(3, 12, 3, 5, 4)):
+    """y and both gradients of `make`, the same for every test that compares others with them."""
+    return differentiate(operator.on(backend), *make(backend, shape, operator=operator, dtype=dtype, layout=layout))
 
 
 def make(backend, shape=(3, 12, 3, 5, 4), reduced=3, operator=OPERATOR, dtype=torch.float64, layout="contiguous"):
@@ -56,7 +63,7 @@ def test_one_position_is_returned_once_by_every_path(backend, frames, dtype):
 )
 def test_nan_and_infinity_stay_in_their_sample_and_do_not_vanish_in_it(backend, layout, where, bad, operator):
     x, weight, grad = make(backend, operator=operator, layout=layout)
-    clean = differentiate(operator.on(backend), x, weight, grad)
+    clean = results(backend, operator, layout=layout)
     (x if where == "x" else grad)[1, 2, 1, 3, 0] = bad
     y, grad_x, grad_weight = differentiate(operator.on(backend), x, weight, grad)
     for result, before in ((y, clean[0]), (grad_x, clean[1])):
@@ -148,8 +155,9 @@ MOVED = {
 def test_values_count_and_not_where_they_lie(backend, moved, dtype, layout):
     which, change = moved
     operator = COSINE if dtype == torch.float64 else OPERATOR
-    inputs = make(backend, dtype=dtype, layout=layout)
-    expected = differentiate(operator.on(backend), *inputs)
+    shape = (2, 12, 2, 5, 4)
+    inputs = make(backend, shape, operator=operator, dtype=dtype, layout=layout)
+    expected = results(backend, operator, dtype, layout, shape)
     others = list(inputs)
     others[which] = change(inputs[which])
     assert torch.equal(others[which], inputs[which])
@@ -189,8 +197,8 @@ def test_the_expanded_gradient_of_a_sum_is_read_as_ones(backend, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_input_has_its_gradient_alone_as_well(backend, layout):
-    x, weight, grad = make(backend, layout=layout)
-    expected = differentiate(COSINE.on(backend), x, weight, grad)
+    x, weight, grad = make(backend, operator=COSINE, layout=layout)
+    expected = results(backend, COSINE, layout=layout)
     for of_x, of_weight in ((True, False), (False, True)):
         leaves = x.clone().requires_grad_(of_x), weight.clone().requires_grad_(of_weight)
         y = COSINE.on(backend)(*leaves)

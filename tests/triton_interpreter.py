@@ -11,10 +11,11 @@ The interpreter is mended first, as it computes some things otherwise than a GPU
                 GPU in float32.
     maximum     of a number and NaN is NaN. Here it is the number, as on a GPU.
 
-It is also made three times as fast: it would prepare the whole language anew at every call of a function within a
-kernel, and compute whether integers overflow to forget the answer.
+It is also made several times as fast: it would prepare the whole language anew at every call of a function within a
+kernel, compute whether integers overflow to forget the answer, and describe the same shapes at every operation.
 """
 
+import functools
 import os
 import types
 
@@ -69,6 +70,38 @@ def _mend() -> None:
         check_tensor(self, tensors)
 
     interpreter.ReduceScanOpInterface.check_tensor = check_reduced
+    of_scalars, addresses = functools.cache(interpreter._get_np_dtype), np.dtype(np.uint64)
+    interpreter._get_np_dtype = lambda type: addresses if type.scalar.is_ptr() else of_scalars(type.scalar)
+    _describe_shapes_once(tl.core)
+
+
+def _describe_shapes_once(core) -> None:
+    """What tensors and their types say of their shape, made once for each shape."""
+
+    @functools.cache
+    def described(shape: tuple[int, ...]):
+        if not shape:
+            raise TypeError("a block has at least one dimension")
+        numel = core.validate_block_shape(shape)
+        return core.tuple(shape), numel, core.constexpr(numel), core.tuple([core.constexpr(size) for size in shape])
+
+    scalar = core.constexpr(1), core.tuple([])
+
+    def begin_type(self, element_ty, shape):
+        self.element_ty = element_ty
+        sizes = tuple(size.value if isinstance(size, core.constexpr) else size for size in shape)
+        self.shape, self.numel, *self.of_tensors = described(sizes)
+
+    def begin_tensor(self, handle, type):
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.numel, self.shape = type.of_tensors if type.is_block() else scalar
+
+    def equal(self, other):
+        return core.constexpr(self.values == [getattr(size, "value", size) for size in other])
+
+    core.tuple.__eq__ = equal
+    core.block_type.name = property(lambda self: f"<{self.shape}, {self.element_ty}>")
+    core.block_type.__init__, core.tensor.__init__ = begin_type, begin_tensor
 
 
 def _refuse_bfloat16(tl, *handles) -> None:
