@@ -15,18 +15,26 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.stopping import interruptible
 from strf_cuda.values import mistake, read_value, read_yaml, yaml_text
 
 Config = TypeVar("Config")
 
 
 def run(main: Callable[[], None]) -> int:
-    """Runs a command; prints an `InputError` as one sentence without a traceback. Returns the exit status."""
+    """Runs a command until it ends or is told to stop, however it was started. Returns the exit status.
+
+    An `InputError` is printed as one sentence without a traceback.
+    """
     # PyTorch's threads wait for each other by spinning, which on a shared machine costs several times the time of the
     # work itself; after a thousand turns they now sleep. Read when torch is imported, so it is set here.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _open_closed_streams()
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited, and then no child's failure would be seen
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        main()
+        with interruptible():
+            main()
     except (InputError, KeyboardInterrupt) as error:
         return report(error)
     except BrokenPipeError:
@@ -34,6 +42,14 @@ def run(main: Callable[[], None]) -> int:
             raise
         return 128 + signal.SIGPIPE
     return 0
+
+
+def _open_closed_streams() -> None:
+    """Leads standard streams that were closed from the start nowhere, or files would take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _reader_has_gone() -> bool:

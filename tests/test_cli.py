@@ -285,3 +285,26 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence():
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_command_sees_that_a_child_failed_though_it_was_started_with_the_ends_of_children_ignored():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    statuses = []
+    try:
+        assert run(lambda: statuses.append(subprocess.run(["false"]).returncode)) == 0
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert statuses == [1]
+
+
+def test_a_command_that_was_started_with_closed_streams_has_some_that_lead_nowhere(tmp_path):
+    script = (
+        "import os, sys; from strf_cuda.cli import run\n"
+        "def main():\n"
+        "    print('out'); print('error', file=sys.stderr); assert sys.stdin.read() == ''\n"
+        "    with open('opened', 'w') as file: file.write(str(file.fileno() > 2))\n"
+        "sys.exit(run(main))"
+    )
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], cwd=tmp_path).returncode == 0
+    assert (tmp_path / "opened").read_text() == "True"

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,6 +28,7 @@ from strf_cuda.config import PRESETS, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.files import writable_folder
 from strf_cuda.meaning import meant
+from strf_cuda.stopping import interruptible
 from strf_cuda.values import read_yaml, written
 
 # Options that do not decide a run's figures.
@@ -124,7 +124,7 @@ def run_all(
     """
     check_runs(runs)
     fleet = _Fleet(runs, environments)
-    with _interrupted_by_signals(), ThreadPoolExecutor(len(environments)) as pool:
+    with interruptible(), ThreadPoolExecutor(len(environments)) as pool:
         futures = {pool.submit(fleet.work, run): run for run in runs}
         try:
             for future in as_completed(futures):
@@ -197,12 +197,12 @@ class _Fleet:
             text=True,
             errors="replace",
             env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once, as SIGTERM
         )
         with self._lock:
             self._living.add(process)
         if self._stopping:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         last, epoch = "", 0
         for line in process.stdout:
             log.write(line)
@@ -250,7 +250,7 @@ class _Fleet:
         for future in futures:
             future.cancel()
         try:
-            self._signal(signal.SIGINT)
+            self._signal(signal.SIGTERM)
             wait(futures)
         except KeyboardInterrupt:
             self._signal(signal.SIGKILL)
@@ -266,25 +266,3 @@ def evaluation_words(run: Run, place: Path, options: Mapping[str, Any]) -> list[
     """The options of the command that evaluates a run's last state in another way."""
     device = {"device": run.config.device, "precision": run.config.precision}
     return option_words({"checkpoint": run.folder / "last.ckpt", "out": place, **options, **device, "queries": 0})
-
-
-@contextmanager
-def _interrupted_by_signals():
-    """SIGTERM and the end of the terminal raise KeyboardInterrupt, in the main thread, where signals can be handled."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in signals}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
