@@ -5,7 +5,6 @@ others in `joined`, by the environment variables that torchrun sets. Whatever en
 fail says why, the others end in silence, and the launcher ends those that do not notice.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from strf_cuda.cli import report, to_dict
 from strf_cuda.errors import InputError
-from strf_cuda.stopping import heard
+from strf_cuda.stopping import end_with_parent, heard
 from strf_cuda.values import yaml_text
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def joined() -> Iterator[Team]:
     if processes == 1:
         yield team
         return
-    _end_with_parent()
+    end_with_parent()
     try:
         import torch.distributed as dist
 
@@ -329,10 +328,3 @@ def _meeting_place(nodes: int) -> tuple[int, str, int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end_with_parent() -> None:
-    """On Linux, lets the system end this process when its launcher is killed, which cannot do so any more."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -5,8 +5,10 @@ signals that are blocked. What asks to stop is heard all the same, but for SIGHU
 it. To its children a command passes SIGTERM on, which ends them at any moment, and well once they are `interruptible`.
 """
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,3 +55,10 @@ def interruptible() -> Iterator[None]:
 
     with heard(interrupt):
         yield
+
+
+def end_with_parent() -> None:
+    """On Linux, lets the system end this process when its parent is killed, which cannot do so any more."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

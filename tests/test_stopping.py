@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +78,31 @@ def test_in_another_thread_nothing_changes():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs the /proc of Linux")
+def test_the_processes_of_a_command_end_when_it_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import os, signal\n"
+        "from strf_cuda.data.parallel import map_in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    for worker in map_in_processes(os.getpgid, [0] * 99, workers=2, things_a_task=1):\n"
+        "        children = open(f'/proc/self/task/{os.getpid()}/children').read()\n"
+        "        print(children, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with (tmp_path / "processes").open("w") as out:
+        done = subprocess.run([sys.executable, str(tmp_path / "script.py")], stdout=out)
+    processes = (tmp_path / "processes").read_text().split()
+    assert done.returncode == -signal.SIGKILL and len(processes) >= 2
+    deadline = time.monotonic() + 20
+    while any(lives(process) for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def lives(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
