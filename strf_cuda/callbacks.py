@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from strf_cuda.engine import Training
 from strf_cuda.evaluation import Evaluation, evaluate
 from strf_cuda.faults import evaluation_needs, faults_told
 from strf_cuda.processes import Team
+from strf_cuda.stopping import hear
 
 
 class RunProgress(Callback):
@@ -72,7 +72,7 @@ class RunProgress(Callback):
 
 
 class StopOnCtrlC(Callback):
-    """Ctrl-C or SIGTERM ends the run before the next batch, in training or in evaluation; the second one, at once.
+    """What asks to stop ends the run before the next batch, in training or in evaluation; the second time, at once.
 
     At once is not always clean: in destructors and around forks, where every loader ends and begins, Python drops the
     exception or leaves half-made objects behind. The loader's processes leave Ctrl-C to this one, which ends them. The
@@ -92,8 +92,7 @@ class StopOnCtrlC(Callback):
             self._process = os.getpid()
             networks = {module.model, module.evaluated}
             self._hooks = [network.register_forward_pre_hook(self._stop) for network in networks]
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._note)
+            hear(self._note)
 
     def teardown(self, trainer: L.Trainer, module: Training, stage: str) -> None:
         self._remove_hooks()

@@ -5,7 +5,6 @@ others in `joined`, by the environment variables that torchrun sets. Whatever en
 fail says why, the others end in silence, and the launcher ends those that do not notice.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -19,10 +18,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from strf_cuda.cli import report, to_dict
 from strf_cuda.errors import InputError
+from strf_cuda.stopping import end_with_parent, heard
+from strf_cuda.values import yaml_text
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +148,7 @@ def joined() -> Iterator[Team]:
     if processes == 1:
         yield team
         return
-    _end_with_parent()
+    end_with_parent()
     try:
         import torch.distributed as dist
 
@@ -208,7 +207,7 @@ def start(module: str, config: Any, devices: int, nodes: int = 1, advice: Callab
     """Runs `python -m MODULE` with a configuration in `devices` processes on this machine, until all have ended.
 
     With several machines the same is done on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment.
-    Ctrl-C and SIGTERM are passed on to all. A process that fails ends the others.
+    What asks this one to stop is passed on to all as SIGTERM. A process that fails ends the others.
 
     Args:
         advice: says how to go on when a process was killed, if it can be.
@@ -235,61 +234,62 @@ def start(module: str, config: Any, devices: int, nodes: int = 1, advice: Callab
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // devices)),
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="strf_cuda-") as file:
-        yaml.safe_dump(to_dict(config), file)
+        file.write(yaml_text(to_dict(config)))
         file.flush()
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", module, "--config", file.name],
-                env={**os.environ, **common, "LOCAL_RANK": str(local), "RANK": str(node * devices + local)},
-                stdin=subprocess.DEVNULL,
-                process_group=0,  # a terminal's Ctrl-C comes to this process alone, which passes it on
-            )
-            for local in range(devices)
-        ]
-        try:
-            _wait(processes, told, node * devices, advice)
-        finally:
-            _end_all(processes)
+        processes, asked = [], []
+        with heard(lambda number, frame: asked.append(number)):
+            try:
+                for local in range(devices):
+                    processes.append(
+                        subprocess.Popen(
+                            [sys.executable, "-m", module, "--config", file.name],
+                            env={**os.environ, **common, "LOCAL_RANK": str(local), "RANK": str(node * devices + local)},
+                            stdin=subprocess.DEVNULL,
+                            process_group=0,  # a terminal's Ctrl-C comes to this process alone, which passes it on
+                        )
+                    )
+                _wait(processes, asked, told, node * devices, advice)
+            finally:
+                _end_all(processes)
 
 
-def _wait(processes: Sequence[subprocess.Popen], told: "Store", first: int, advice: Callable[[], str]) -> None:
-    """Until all have ended well, or one has not."""
-    asked = []
-
-    def pass_on(number: int, frame: Any) -> None:
-        asked.append(number)
-        # Who still imports cannot end well, and says nothing yet: SIGTERM ends it at once.
-        _send(processes, number if told.add("joined", 0) >= first + len(processes) else signal.SIGTERM)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while any(status is None for status in [process.poll() for process in processes]):
-            if any(process.returncode for process in processes):
-                break
-            time.sleep(0.05)
-        failed = [number for number, process in enumerate(processes) if process.returncode]
-        if not failed:
-            return
-        # A killed process comes first, since others may have ended because of it.
-        number = min(failed, key=lambda number: processes[number].returncode)
-        status = processes[number].returncode
-        if asked:
-            _end_all(processes)
-            if told.add("told", 1) == 1:
-                raise KeyboardInterrupt
-            raise SystemExit(130)
-        if status > 0:
-            raise SystemExit(status)
-        speaks = told.add("told", 1) == 1  # before the others are asked to end, and say that they were
+def _wait(
+    processes: Sequence[subprocess.Popen],
+    asked: Sequence[int],
+    told: "Store",
+    first: int,
+    advice: Callable[[], str],
+) -> None:
+    """Until all have ended well, or one has not; `asked` grows with each signal that asks to stop."""
+    passed_on = 0
+    while any(status is None for status in [process.poll() for process in processes]):
+        if any(process.returncode for process in processes):
+            break
+        if passed_on < len(asked):
+            passed_on += 1
+            # Who still imports cannot end well, says nothing yet and has nothing to save.
+            _send(processes, signal.SIGTERM if told.add("joined", 0) >= first + len(processes) else signal.SIGKILL)
+        time.sleep(0.05)
+    failed = [number for number, process in enumerate(processes) if process.returncode]
+    if not failed:
+        return
+    # A killed process comes first, since others may have ended because of it.
+    number = min(failed, key=lambda number: processes[number].returncode)
+    status = processes[number].returncode
+    if asked:
         _end_all(processes)
-        if not speaks:
-            raise SystemExit(2)
-        raise InputError(
-            f"process {first + number} of the run was killed by {signal.Signals(-status).name}{_sentence(advice())}"
-        )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if told.add("told", 1) == 1:
+            raise KeyboardInterrupt
+        raise SystemExit(130)
+    if status > 0:
+        raise SystemExit(status)
+    speaks = told.add("told", 1) == 1  # before the others are asked to end, and say that they were
+    _end_all(processes)
+    if not speaks:
+        raise SystemExit(2)
+    raise InputError(
+        f"process {first + number} of the run was killed by {signal.Signals(-status).name}{_sentence(advice())}"
+    )
 
 
 def _sentence(advice: str) -> str:
@@ -328,10 +328,3 @@ def _meeting_place(nodes: int) -> tuple[int, str, int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end_with_parent() -> None:
-    """On Linux, lets the system end this process when its launcher is killed, which cannot do so any more."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

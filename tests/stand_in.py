@@ -3,8 +3,8 @@
     python stand_in.py PLAN.json -m strf_cuda.train|evaluate OPTIONS
 
 The plan is a JSON file: "calls" is a file that gets a line for each process. A run whose folder contains the text of
-"fails", "crashes", "dies" or "waits" fails with a sentence, fails with a traceback, is killed, or waits for Ctrl-C
-after its first epoch.
+"fails", "crashes", "dies" or "waits" fails with a sentence, fails with a traceback, is killed, or waits after its
+first epoch until it is told to stop.
 """
 
 import json
@@ -18,6 +18,7 @@ import yaml
 
 from strf_cuda.cli import flat_dict, load_config, to_dict
 from strf_cuda.config import PRESETS, EvaluateConfig, TrainConfig
+from strf_cuda.stopping import interruptible
 
 RANKS = {"rank-1": 0.1, "rank-5": 0.2, "rank-10": 0.3, "rank-20": 0.4, "mINP": -0.1}
 
@@ -54,8 +55,9 @@ def train(plan, words) -> int:
     print(f"epoch 1/{config.epochs}: loss 1.0", flush=True)
     if wanted(plan, "waits", folder):
         try:
-            note(plan, "waiting")
-            time.sleep(60)
+            with interruptible():
+                note(plan, "waiting")
+                time.sleep(60)
         except KeyboardInterrupt:
             note(plan, "saved")
             return 130

@@ -118,7 +118,7 @@ class Started:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in the background
             )
 
     def __enter__(self):
@@ -172,7 +172,7 @@ def test_a_killed_process_of_the_command_ends_the_run_in_one_sentence(shared, fo
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_command_ends_all_processes_and_the_run_can_be_resumed(shared, folder, number):
     with Started([*shared, "--devices=2", "--epochs=500"], folder) as run:
         run.wait_for_checkpoint()

@@ -114,6 +114,15 @@ def test_runs_that_crash_or_are_killed_are_told_in_a_sentence(stand_in, run_opti
     assert "seed-1: failed: ended by signal 9 (see " in out
 
 
+@pytest.fixture
+def _in_the_background():
+    """SIGINT is ignored, also by processes that are started, as where a shell has started a script with &."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_in_the_background")
 def test_an_interruption_lets_runs_save_and_the_same_command_continues_them(stand_in, run_options, folder, capsys):
     stand_in.plan(waits="seed-1")
 

@@ -178,16 +178,9 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.fixture
-def _default_sigint():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_default_sigint")
 @pytest.mark.parametrize("act", [press_ctrl_c, press_ctrl_c_in_a_destructor, terminate])
 def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, capsys, act):
+    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 8, act)
         assert command(*options) == 130
@@ -195,12 +188,11 @@ def test_an_interrupted_run_says_how_to_go_on(options, folder, monkeypatch, caps
     advice = f"the finished epochs are saved; continue with python -m strf_cuda.train --resume --out {folder}"
     assert captured.err.splitlines() == [advice, "interrupted"]
     assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == before
     assert command("--resume", f"--out={folder}") == 0
     assert read_checkpoint(folder / "last.ckpt")["epoch"] == 2 and names(folder) == RUN_FILES
 
 
-@pytest.mark.usefixtures("_default_sigint")
 @pytest.mark.parametrize("more", [[], ["--optimizer.ema=0.9"]], ids=["of the weights", "of their average"])
 def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch, more):
     plain = callbacks.evaluate_run
@@ -215,7 +207,6 @@ def test_ctrl_c_also_ends_an_evaluation(options, folder, monkeypatch, more):
     assert read_checkpoint(folder / "last.ckpt")["epoch"] == 0
 
 
-@pytest.mark.usefixtures("_default_sigint")
 def test_ctrl_c_pressed_twice_does_not_wait_for_the_next_batch(options, monkeypatch):
     def press_twice():
         press_ctrl_c()
@@ -226,7 +217,6 @@ def test_ctrl_c_pressed_twice_does_not_wait_for_the_next_batch(options, monkeypa
     assert command(*options) == 130
 
 
-@pytest.mark.usefixtures("_default_sigint")
 def test_a_run_interrupted_in_its_first_epoch_leaves_its_folder_free(options, folder, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2, press_ctrl_c)

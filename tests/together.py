@@ -173,7 +173,6 @@ def fork(processes, process, port, log, do, arguments):
     with open(log, "a") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     if processes > 1:
         numbers = {"RANK": process, "LOCAL_RANK": process, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,11 +23,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from strf_cuda.cli import flat_dict, from_dict, read_yaml
+from strf_cuda.cli import flat_dict, from_dict
 from strf_cuda.config import PRESETS, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.files import writable_folder
 from strf_cuda.meaning import meant
+from strf_cuda.stopping import interruptible
+from strf_cuda.values import read_yaml, written
 
 # Options that do not decide a run's figures.
 MAY_DIFFER = (
@@ -73,7 +74,7 @@ def metrics(place: Path) -> dict[str, Any]:
 
 def option_words(options: Mapping[str, Any]) -> list[str]:
     """Options as the command line takes them."""
-    return [f"--{name}={_written(value)}" for name, value in options.items()]
+    return [f"--{name}={written(value)}" for name, value in options.items()]
 
 
 def training_options(config: TrainConfig) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def check_runs(runs: Sequence[Run]) -> None:
         for name, value in flat_dict(meant(run.config)).items():
             if name not in MAY_DIFFER and value != saved[name]:
                 raise InputError(
-                    f"{run.folder} holds a run with {name} {_written(saved[name])}, and now it is {_written(value)}: "
+                    f"{run.folder} holds a run with {name} {written(saved[name])}, and now it is {written(value)}: "
                     "give another --out"
                 )
 
@@ -123,7 +124,7 @@ def run_all(
     """
     check_runs(runs)
     fleet = _Fleet(runs, environments)
-    with _interrupted_by_signals(), ThreadPoolExecutor(len(environments)) as pool:
+    with interruptible(), ThreadPoolExecutor(len(environments)) as pool:
         futures = {pool.submit(fleet.work, run): run for run in runs}
         try:
             for future in as_completed(futures):
@@ -196,12 +197,12 @@ class _Fleet:
             text=True,
             errors="replace",
             env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once, as SIGTERM
         )
         with self._lock:
             self._living.add(process)
         if self._stopping:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         last, epoch = "", 0
         for line in process.stdout:
             log.write(line)
@@ -249,7 +250,7 @@ class _Fleet:
         for future in futures:
             future.cancel()
         try:
-            self._signal(signal.SIGINT)
+            self._signal(signal.SIGTERM)
             wait(futures)
         except KeyboardInterrupt:
             self._signal(signal.SIGKILL)
@@ -265,34 +266,3 @@ def evaluation_words(run: Run, place: Path, options: Mapping[str, Any]) -> list[
     """The options of the command that evaluates a run's last state in another way."""
     device = {"device": run.config.device, "precision": run.config.precision}
     return option_words({"checkpoint": run.folder / "last.ckpt", "out": place, **options, **device, "queries": 0})
-
-
-def _written(value: Any) -> str:
-    """A value as the command line takes it."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_written, value))}]"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
-
-
-@contextmanager
-def _interrupted_by_signals():
-    """SIGTERM and the end of the terminal raise KeyboardInterrupt, in the main thread, where signals can be handled."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in signals}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
