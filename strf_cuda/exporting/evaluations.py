@@ -1,10 +1,10 @@
 """What is known of how well a trained model does: evaluations that are surely of these very weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from strf_cuda.cli import to_dict
+from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
 from strf_cuda.trained import TrainedModel
 
@@ -68,7 +68,7 @@ def _summary(metrics: dict[str, Any], source: str, protocol: dict[str, Any]) -> 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

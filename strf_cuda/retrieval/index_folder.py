@@ -9,13 +9,13 @@
 All but index.json and trained.faiss are read memory-mapped.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
 from strf_cuda.retrieval.coding import CodeSettings
 from strf_cuda.retrieval.gallery import Labels
@@ -91,7 +91,7 @@ def read_index_folder(path: str | Path) -> IndexFolder:
     """
     path = Path(path).expanduser()
     try:
-        content = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        content = read_json(path / DESCRIPTION)
     except FileNotFoundError:
         raise InputError(f"{path} is no compressed gallery of strf_cuda.index: it has no {DESCRIPTION}") from None
     except (OSError, ValueError) as error:
