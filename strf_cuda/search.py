@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.settings import check_at_least, given
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gallery = open_gallery(config.gallery)
     selection = _selection(config, gallery)
     allowed = gallery.allowed(selection)
-    folder = None if config.out is None else writable_folder(Path(config.out).expanduser())
+    folder = None if config.out is None else writable_folder(expanded(config.out))
     queries = _queries(config, gallery)
     if not len(queries):
         raise InputError(f"{config.query} holds no tracklets to search for")
@@ -169,7 +170,7 @@ def _queries(config: SearchConfig, gallery: "Gallery") -> "Queries":
     rows = _numbers("rows", config.rows)
     if config.query is None:
         return gallery_queries(gallery, rows)
-    path = Path(config.query).expanduser()
+    path = expanded(config.query)
     if not path.exists():
         raise InputError(f"there is no {path}: {QUERIES}")
     kind = "folder of frames" if path.is_dir() else "picture"

@@ -28,6 +28,7 @@ from strf_cuda.data.indexing import (
 from strf_cuda.data.tracklets import JUNK_PERSON, Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import is_folder, list_folder
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 SPLITS = ("train", "query", "gallery")
 LAYOUT = "person/camera/tracklet/*.jpg"
@@ -103,7 +104,7 @@ def read_tracklet(folder: str | os.PathLike) -> Tracklet:
     Raises:
         InputError: there is no such folder or picture, or no frame in it.
     """
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     if path.is_file() and is_image(path.name):
         return Tracklet(FramePaths(str(path.parent), encode_names([path.name])), JUNK_PERSON, 0)
     if not path.is_dir():

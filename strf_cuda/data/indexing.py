@@ -15,6 +15,7 @@ import numpy as np
 from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.data.witnesses import list_folder
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 IMAGES = f"{', '.join(IMAGE_SUFFIXES[:-1])} or {IMAGE_SUFFIXES[-1]} pictures"
@@ -85,7 +86,7 @@ def existing_root(root: str | os.PathLike, what: str) -> Path:
     Raises:
         InputError: it does not exist or is no folder.
     """
-    path = Path(root).expanduser()
+    path = expanded(root)
     if not path.exists():
         raise InputError(f"the {what} folder {path} does not exist: give the folder that holds the data set")
     if not path.is_dir():

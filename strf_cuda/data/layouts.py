@@ -8,6 +8,7 @@ from strf_cuda.data.folder import SPLITS, visible
 from strf_cuda.data.indexing import IMAGES, is_image
 from strf_cuda.data.two_cameras import TwoCameraLayout
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 # Folders that are looked into on each level for the first picture: a few may be empty.
 FOLDERS_A_LEVEL = 5
@@ -21,7 +22,7 @@ def recognise(root: str | os.PathLike) -> str:
     Raises:
         InputError: there is nothing, or nothing that is known; the sentence says what was looked for.
     """
-    path = Path(root).expanduser()
+    path = expanded(root)
     if path.is_file():
         if path.suffix.lower() == ".csv":
             return "table"

@@ -29,6 +29,7 @@ from strf_cuda.data.indexing import (
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.files import expanded
 
 SPLITS = ("train", "query", "gallery")
 REQUIRED = ("path", "person", "camera", "tracklet", "split")
@@ -62,7 +63,7 @@ class TrackletTable(TrackletDataset):
     """
 
     def __init__(self, path: str | os.PathLike):
-        path = Path(path).expanduser()
+        path = expanded(path)
         rows, unread = read_table(path)
         check_frames_exist(path, rows)
         grouped: dict[tuple[str, str, str, str], list[Row]] = {}

@@ -6,6 +6,7 @@ from typing import Any
 from strf_cuda.cli import to_dict
 from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.trained import TrainedModel
 
 FIGURES = ("mAP", "mINP", "rank-1", "rank-5", "rank-10", "rank-20", "queries", "valid_queries")
@@ -21,7 +22,7 @@ def evaluations_of(trained: TrainedModel) -> list[dict[str, Any]]:
         InputError: a metrics file that is damaged.
     """
     known = list(trained.record.get("evaluations", []))
-    path = Path(trained.source).expanduser()
+    path = expanded(trained.source)
     folder = path if path.is_dir() else path.parent
     if not path.exists():  # on the hub, or made by hand
         return known

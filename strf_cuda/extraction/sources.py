@@ -17,6 +17,7 @@ from strf_cuda.data.packed import PackedFrames
 from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.embeddings import LIST_BITS, encode_paths
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 ListChoice = Literal["all", "train", "query", "gallery", "test"]
 CHOSEN = {"all": LISTS, "test": ("query", "gallery"), **{name: (name,) for name in LISTS}}
@@ -105,7 +106,7 @@ def folder_source(root: str | os.PathLike, camera: str | None = None) -> Source:
     Raises:
         InputError: there are no frames, or they lie otherwise.
     """
-    picture = Path(root).expanduser()
+    picture = expanded(root)
     root = picture if picture.is_file() and is_image(picture.name) else existing_root(root, "tracklet")
     depth = 0 if root is picture else depth_of_pictures(root)
     if depth == 3:
@@ -138,10 +139,10 @@ def _people(root: Path) -> tuple[list[Tracklet], dict[int, str], dict[int, str],
 def _times(tracklets: Sequence[Tracklet], root: str | os.PathLike | None) -> np.ndarray:
     """What was noted when the tracklets were cut out of a video; a tracklet is known by the name of its folder."""
     known: dict[str, tuple[float, float]] = {}
-    if root is not None and Path(root).expanduser().is_dir():
+    if root is not None and expanded(root).is_dir():
         from strf_cuda.video.sidecar import read_sidecar
 
-        known = read_sidecar(Path(root).expanduser())
+        known = read_sidecar(expanded(root))
     times = np.full((len(tracklets), 2), math.nan)
     if known:
         for row, tracklet in enumerate(tracklets):

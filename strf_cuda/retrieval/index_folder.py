@@ -17,6 +17,7 @@ import numpy as np
 
 from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.retrieval.coding import CodeSettings
 from strf_cuda.retrieval.gallery import Labels
 
@@ -89,7 +90,7 @@ def read_index_folder(path: str | Path) -> IndexFolder:
     Raises:
         InputError: it is missing, damaged or holds something else.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         content = read_json(path / DESCRIPTION)
     except FileNotFoundError:
