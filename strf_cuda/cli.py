@@ -1,26 +1,21 @@
 """Commands: a typed configuration from the command line and YAML, and errors as one sentence.
 
-jsonargparse reads the options; what it says of a mistake is put here into a sentence that names the option, the file
-it stands in, its value and the nearest right one. Nothing here imports torch, so `--help` answers at once.
+A mistake is one sentence that names the option, the file it stands in, its value and the nearest right one; `--help` is
+what jsonargparse makes of a configuration's docstring. Nothing here imports torch, so it answers at once.
 """
 
-import argparse
 import dataclasses
-import json
+import functools
 import os
-import re
 import signal
 import sys
 import traceback
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import jsonargparse
-import yaml
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.values import mistake, read_value, read_yaml, yaml_text
 
 Config = TypeVar("Config")
 
@@ -86,31 +81,37 @@ def load_config(
             all that are left.
 
     Raises:
-        InputError: an unknown option or key, a value of the wrong type, or an unreadable file.
+        InputError: an unknown option or key, one that is given twice in a file, a value of the wrong type, or an
+            unreadable file.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
     fields = _flat_fields(config_class)
-    if positional:
-        argv = _name_lone_words(argv, fields, positional)
-    files = _config_files(argv)
-    _check_options(argv, fields)
-    argv = _spell_out_flags(argv, fields)
-    for path, tree in files.items():
-        _check_keys(tree, fields, path)
-    argv = _complete_earlier_files(argv, files, config_class)
-    parser = jsonargparse.ArgumentParser(prog=prog, description=_summary(config_class), exit_on_error=False)
-    parser.add_class_arguments(config_class, None)
-    parser.add_argument("--config", action="config", help="a YAML file holding any of these options")
+    options = _options(sys.argv[1:] if argv is None else argv, {**fields, **OF_EVERY_COMMAND}, positional)
+    read = [(name, text, _values_of(name, text, fields)) for name, text in options]
+    given: dict[str, Any] = {}
+    for number, (name, text, values) in enumerate(read):
+        if name == "config":
+            later = [name for _, _, others in read[number + 1 :] for name in others]
+            values = _as_meant(config_class, values, text, later)
+        given.update(values)
     if defaults is not None:
-        parser.set_defaults(_flatten(defaults))
+        base = _read_tree(defaults, fields, "in the defaults")
     elif presets:
-        preset = _chosen_preset(argv, files.values(), fields, presets)
-        parser.set_defaults({"preset": preset, **_flatten(read_yaml(presets[preset]))})
-    try:
-        namespace = parser.parse_args(argv)
-    except argparse.ArgumentError as error:
-        raise InputError(_explain(str(error), fields, argv, files)) from None
-    return _build(config_class, namespace.as_dict())
+        preset = given.get("preset", fields["preset"].default)
+        base = {**_read_tree(read_yaml(presets[preset]), fields, f"in {presets[preset]}"), "preset": preset}
+    else:
+        base = {}
+    own = {name: field.default for name, field in fields.items() if not dataclasses.is_dataclass(field.type)}
+    values = {name: value for name, value in {**own, **base, **given}.items() if value is not dataclasses.MISSING}
+    asked = {name for name, _, _ in read}
+    if "help" in asked:
+        _print_help(config_class, prog, base)
+    elif "print_config" in asked:
+        print(yaml_text(_nested(values)), end="")
+    if asked & {"help", "print_config"}:
+        raise SystemExit(0)
+    if missing := [f"--{name}" for name in own if name not in values]:
+        raise InputError(f"required but not given: {', '.join(missing)}")
+    return _build(config_class, values)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -124,210 +125,153 @@ def flat_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(config_class: type[Config], tree: Mapping[str, Any], source: str) -> Config:
-    """The inverse of `to_dict`; `source` names where the tree came from in error messages.
+    """The inverse of `to_dict`, also of what `read_yaml` reads; `source` names the tree's origin in error messages.
 
     A tree of an earlier version, which lacks options that came later, means what it meant then; stderr says so.
 
     Raises:
-        InputError: a key that `config_class` does not have.
+        InputError: a key that `config_class` does not have, or a value of the wrong type.
     """
-    _check_keys(tree, _flat_fields(config_class), source)
-    for group, (values, matter) in _lacking(config_class, tree).items():
-        if matter:
-            _note_earlier(source, group, {name: value for name, value in values.items() if name not in tree[group]})
-        tree = {**tree, group: {**tree[group], **values}}
-    return _build(config_class, tree)
+    values = _read_tree(tree, _flat_fields(config_class), f"in {source}")
+    return _build(config_class, _as_meant(config_class, values, source))
 
 
-def _lacking(config_class: type, tree: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], bool]]:
-    """What `of_earlier_version` of each group of options says, where the tree lacks something."""
-    hints = get_type_hints(config_class)
-    groups = [name for name, group in hints.items() if hasattr(group, "of_earlier_version") and name in tree]
-    lacking = {name: hints[name].of_earlier_version(tree[name]) for name in groups}
-    return {name: (values, matter) for name, (values, matter) in lacking.items() if values}
-
-
-def _note_earlier(source: str, group: str, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        print(
-            f"note: {source} is of an earlier version, which had no {group}.{name}: it goes on with {value}, which is "
-            "what that version computed",
-            file=sys.stderr,
-        )
-
-
-def _complete_earlier_files(argv: Sequence[str], files: Mapping[str, Any], config_class: type) -> list[str]:
-    """Puts what a `--config` file of an earlier version lacks behind it on the command line, where later words win."""
-    words = []
-    for position, word in enumerate(argv):
-        words.append(word)
-        path = word.removeprefix("--config=") if word.startswith("--config=") else word
-        if path == word and (not position or argv[position - 1] != "--config"):
+def _as_meant(config_class: type, values: Mapping[str, Any], source: str, later: Sequence[str] = ()) -> dict[str, Any]:
+    """Values of a file with what they lack, if an earlier version wrote it; `later` are those that override them."""
+    complete = dict(values)
+    for group, type_ in get_type_hints(config_class).items():
+        if not hasattr(type_, "of_earlier_version"):
             continue
-        later = {other.split("=")[0] for other in argv[position + 1 :]}
-        for group, (values, _) in _lacking(config_class, files[path]).items():
-            lacking = [name for name in values if name not in files[path][group] and f"--{group}.{name}" not in later]
-            _note_earlier(path, group, {name: values[name] for name in lacking})
-            words += [f"--{group}.{name}={'null' if value is None else value}" for name, value in values.items()]
-    return words
+        options = {name.removeprefix(f"{group}."): values[name] for name in values if name.startswith(f"{group}.")}
+        lacking, matter = type_.of_earlier_version(options)
+        for name, value in lacking.items():
+            if matter and name not in options and f"{group}.{name}" not in later:
+                print(
+                    f"note: {source} is of an earlier version, which had no {group}.{name}: it goes on with {value}, "
+                    "which is what that version computed",
+                    file=sys.stderr,
+                )
+            complete[f"{group}.{name}"] = value
+    return complete
 
 
 @dataclasses.dataclass(frozen=True)
 class _Field:
     type: Any
-    required: bool
+    default: Any  # MISSING where the option is required
 
 
+OF_EVERY_COMMAND = {"config": _Field(str, None), "print_config": _Field(bool, False), "help": _Field(bool, False)}
+
+
+@functools.cache
 def _flat_fields(config_class: type, prefix: str = "") -> dict[str, _Field]:
     """Every option by its dotted name; a nested dataclass appears as itself and through its fields."""
     hints = get_type_hints(config_class)
     fields = {}
     for field in dataclasses.fields(config_class):
-        name = prefix + field.name
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        fields[name] = _Field(hints[field.name], required)
-        if dataclasses.is_dataclass(hints[field.name]):
+        name, group = prefix + field.name, dataclasses.is_dataclass(hints[field.name])
+        fields[name] = _Field(hints[field.name], None if group else field.default)
+        if group:
             fields.update(_flat_fields(hints[field.name], name + "."))
     return fields
 
 
-def _summary(config_class: type) -> str:
-    return (config_class.__doc__ or "").split("Args:")[0].strip()
+def _options(
+    argv: Sequence[str], fields: Mapping[str, _Field], positional: Sequence[str]
+) -> Iterator[tuple[str, str | list[str]]]:
+    """The options in order, each with the text that was given for it; a flag alone means true.
 
-
-def _config_files(argv: Sequence[str]) -> dict[str, dict[str, Any]]:
-    paths = []
-    for position, word in enumerate(argv):
-        if word == "--config" and position + 1 < len(argv):
-            paths.append(argv[position + 1])
-        elif word.startswith("--config="):
-            paths.append(word.removeprefix("--config="))
-    return {path: read_yaml(path) for path in paths}
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file of option names and values; an InputError when it is anything else or cannot be read."""
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the configuration file {path} is not valid YAML: {reason}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"the configuration file {path} holds {tree!r} where option names and values are expected")
-    return tree
-
-
-def _check_options(argv: Sequence[str], fields: Mapping[str, _Field]) -> None:
-    known = [*fields, "config", "print_config", "help"]
-    for word in argv:
-        name = word[2:].split("=")[0]
-        if word.startswith("--") and name not in known:
-            raise InputError(f"unknown option --{name}{nearest(name, known)}")
-
-
-def _name_lone_words(argv: Sequence[str], fields: Mapping[str, _Field], names: Sequence[str]) -> list[str]:
-    """`--decode ROOT` means `--decode --root=ROOT`: a flag takes the next word only where that is true or false."""
-    words = []
-    free, several = list(names), []
-    for position, word in enumerate(argv):
-        before = argv[position - 1] if position else ""
-        flag = before[2:] in fields and fields[before[2:]].type is bool
-        of_option = before.startswith("--") and "=" not in before and (not flag or word in ("true", "false"))
-        if word.startswith("-") or of_option:
-            words.append(word)
-            continue
-        if not free:
-            raise InputError(f"{word!r} belongs to no option: give one {' and one '.join(names)}")
-        if get_origin(fields[free[0]].type) is tuple:
-            several.append(word)
+    Words that belong to none stand for `positional`, and there a flag takes the next word only where it is a boolean.
+    """
+    words, free, several = list(argv), list(positional), []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word == "-h":
+            yield "help", "true"
+        elif not word.startswith("--"):
+            if not free:
+                hint = f": give one {' and one '.join(positional)}" if positional else ""
+                raise InputError(f"{word!r} belongs to no option{hint}")
+            if get_origin(fields[free[0]].type) is tuple:
+                several.append(word)
+            else:
+                yield free.pop(0), word
+        elif name not in fields:
+            raise InputError(f"unknown option --{name}{nearest(name, list(fields))}")
+        elif equals:
+            yield name, value
         else:
-            words.append(f"--{free.pop(0)}={word}")
-    return [*words, f"--{free[0]}={json.dumps(several)}"] if several else words
+            flag = fields[name].type in (bool, bool | None)
+            follows = bool(words) and not words[0].startswith("--")
+            if flag and positional:
+                follows = follows and words[0] in ("true", "false")
+            yield name, words.pop(0) if follows else "true" if flag else ""
+    if several:
+        yield free[0], several
 
 
-def _spell_out_flags(argv: Sequence[str], fields: Mapping[str, _Field]) -> list[str]:
-    """`--resume` alone means `--resume=true`."""
-    words = []
-    for position, word in enumerate(argv):
-        alone = position + 1 == len(argv) or argv[position + 1].startswith("--")
-        flag = word.startswith("--") and word[2:] in fields and fields[word[2:]].type in (bool, bool | None)
-        words.append(f"{word}=true" if flag and alone else word)
-    return words
+def _values_of(name: str, given: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
+    """The values that an option of the command line gives, by dotted name: several from a file."""
+    field = {**fields, **OF_EVERY_COMMAND}[name]
+    if given and name == "config":
+        return _read_tree(read_yaml(given), fields, f"in {given}")
+    if given and dataclasses.is_dataclass(field.type):
+        return _read_tree(read_yaml(given), fields, f"in {given}", f"{name}.")
+    value = _read(name, None if given == "null" else given, field, "on the command line")
+    return {name: value} if name in fields else {}
 
 
-def _check_keys(tree: Mapping[str, Any], fields: Mapping[str, _Field], source: str, prefix: str = "") -> None:
-    for key, value in tree.items():
+def _read_tree(tree: Mapping[str, Any], fields: Mapping[str, _Field], place: str, prefix: str = "") -> dict[str, Any]:
+    """The values of a tree by dotted name, each of its option's type."""
+    values: dict[str, Any] = {}
+    for key, given in tree.items():
         name = f"{prefix}{key}"
         if name not in fields:
+            elsewhere = [other for other in fields if other.endswith(f".{key}")]
             siblings = [n.removeprefix(prefix) for n in fields if n.startswith(prefix) and "." not in n[len(prefix) :]]
-            raise InputError(f"unknown key {name} in {source}{nearest(str(key), siblings)}")
-        if dataclasses.is_dataclass(fields[name].type):
-            if not isinstance(value, dict):
-                raise InputError(f"{name} in {source} is {value!r}, but it is a group of options")
-            _check_keys(value, fields, source, name + ".")
+            raise InputError(f"unknown key {name} {place}{nearest(str(key), elsewhere or siblings)}")
+        if isinstance(given, dict) and dataclasses.is_dataclass(fields[name].type):
+            found = _read_tree(given, fields, place, f"{name}.")
+        else:
+            found = {name: _read(name, given, fields[name], place)}
+        if twice := [name for name in found if name in values]:
+            raise InputError(f"{twice[0]} is there twice {place}: leave one of them out")
+        values.update(found)
+    return values
 
 
-def _chosen_preset(argv, trees, fields, presets) -> str:
-    chosen = get_args(fields["preset"].type)[0]
-    for tree in trees:
-        chosen = tree.get("preset", chosen)
-    for position, word in enumerate(argv):
-        if word == "--preset" and position + 1 < len(argv):
-            chosen = argv[position + 1]
-        elif word.startswith("--preset="):
-            chosen = word.removeprefix("--preset=")
-    if chosen not in presets:
-        raise InputError(f"preset is {chosen!r}, but there are {_listed(presets)}{nearest(str(chosen), list(presets))}")
-    return chosen
+def _read(name: str, given: Any, field: _Field, place: str) -> Any:
+    try:
+        return read_value(given, field.type)
+    except ValueError:
+        required = field.default is dataclasses.MISSING
+        raise InputError(mistake(name, place, given, field.type, required)) from None
 
 
-def _explain(message: str, fields: Mapping[str, _Field], argv: Sequence[str], files: Mapping[str, Any]) -> str:
-    """One sentence for what jsonargparse says of a mistake in a value."""
-    if missing := re.search(r"arguments are required: (.+)", message):
-        return f"required but not given: --{missing[1]}"
-    culprit = re.search(r'key "([\w.]+)"', message)
-    if not culprit or culprit[1] not in fields:
-        return " ".join(message.split())
-    name = culprit[1]
-    value, place = _given(name, argv, files)
-    wanted = fields[name].type
-    hint = nearest(str(value), [str(choice) for choice in get_args(wanted)]) if get_origin(wanted) is Literal else ""
-    return f"{name}{place} is {value!r}, but it must be {_describe(wanted)}{hint}"
+def _print_help(config_class: type, prog: str, base: Mapping[str, Any]) -> None:
+    import jsonargparse  # takes a quarter of a second
+
+    description = (config_class.__doc__ or "").split("Args:")[0].strip()
+    parser = jsonargparse.ArgumentParser(prog=prog, description=description, print_config=None)
+    parser.add_class_arguments(config_class, None)
+    parser.add_argument("--config", action="config", help="a YAML file holding any of these options")
+    parser.add_argument("--print_config", action="store_true", help="print the complete configuration, and end")
+    parser.set_defaults(dict(base))
+    parser.print_help()
 
 
-def _given(name: str, argv: Sequence[str], files: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value that was given for an option, and in words where: the last one wins, the command line over files."""
-    for position in reversed(range(len(argv))):
-        option, equals, value = argv[position].partition("=")
-        if option == f"--{name}":
-            return (value if equals else " ".join(argv[position + 1 : position + 2])), " on the command line"
-    for path, tree in reversed(files.items()):
-        flat = _flatten(tree)
-        if name in flat:
-            return flat[name], f" in {path}"
-    return None, ""
-
-
-def _describe(wanted: Any) -> str:
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if origin is Literal:
-        return _listed(arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if option is type(None) else _describe(option) for option in arguments)
-    if origin in (list, tuple):
-        if origin is tuple and Ellipsis not in arguments:
-            return f"a list of {len(arguments)}: " + ", ".join(_describe(option) for option in arguments)
-        return f"a list, each {_describe(arguments[0])}"
-    if dataclasses.is_dataclass(wanted):
-        return "a group of options in a YAML file"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(wanted, str(wanted))
-
-
-def _listed(choices) -> str:
-    words = [str(choice) for choice in choices]
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `_flatten`."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *groups, last = name.split(".")
+        place = tree
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = _plain(value)
+    return tree
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -337,18 +281,14 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _build(config_class: type[Config], tree: Mapping[str, Any]) -> Config:
-    hints = get_type_hints(config_class)
-    values = {}
-    for field in dataclasses.fields(config_class):
-        if field.name in tree:
-            value, wanted = tree[field.name], hints[field.name]
-            if dataclasses.is_dataclass(wanted):
-                value = _build(wanted, value)
-            elif isinstance(value, list):
-                value = tuple(value)
-            values[field.name] = value
-    return config_class(**values)
+def _build(config_class: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
+    given = {}
+    for name, type_ in get_type_hints(config_class).items():
+        if dataclasses.is_dataclass(type_):
+            given[name] = _build(type_, values, f"{prefix}{name}.")
+        elif f"{prefix}{name}" in values:
+            given[name] = values[f"{prefix}{name}"]
+    return config_class(**given)
 
 
 def _plain(value: Any) -> Any:

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from strf_cuda.cli import report, to_dict
 from strf_cuda.errors import InputError
+from strf_cuda.values import yaml_text
 
 if TYPE_CHECKING:
     import torch
@@ -235,7 +234,7 @@ def start(module: str, config: Any, devices: int, nodes: int = 1, advice: Callab
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // devices)),
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="strf_cuda-") as file:
-        yaml.safe_dump(to_dict(config), file)
+        file.write(yaml_text(to_dict(config)))
         file.flush()
         processes = [
             subprocess.Popen(

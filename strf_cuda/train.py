@@ -17,15 +17,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from strf_cuda.cli import from_dict, load_config, read_yaml, run, to_dict
+from strf_cuda.cli import from_dict, load_config, run, to_dict
 from strf_cuda.config import PRESETS, TrainConfig, check_training
 from strf_cuda.errors import InputError
 from strf_cuda.files import expanded
 from strf_cuda.meaning import meant
 from strf_cuda.processes import Team, check_devices, is_lost_connection, joined, launched, start
 from strf_cuda.quiet import lasting_output, show_warnings_in_one_line
+from strf_cuda.values import read_yaml, yaml_text
 
 PROG = "python -m strf_cuda.train"
 # What a continued run may change: nothing that decides the weights after a given number of epochs.
@@ -108,7 +107,7 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
         checkpoint = _last_checkpoint(folder, module, say)
         parameters = sum(p.numel() for p in module.model.parameters())
         # Without `resume`, so that the file also serves as --config of another run.
-        text = yaml.dump({**to_dict(config), "resume": False}, Dumper=_ShortLists, sort_keys=False)
+        text = yaml_text({**to_dict(config), "resume": False})
         say(text, end="")
         for note in [*dataset.notes, *module.notes]:
             say(f"note: {note}")
@@ -214,15 +213,6 @@ def _advice(folder: Path) -> str:
     if not (folder / "last.ckpt").exists():
         return ""
     return f"the finished epochs are saved; continue with {PROG} --resume --out {shlex.quote(str(folder))}"
-
-
-class _ShortLists(yaml.SafeDumper):
-    """YAML with each list in one line."""
-
-
-_ShortLists.add_representer(
-    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
-)
 
 
 def _fit(trainer, module, checkpoint: str | None, folder: Path, team: Team, stop) -> None:

@@ -140,7 +140,6 @@ if __name__ == "__main__":
     for module in LOADED:
         importlib.import_module(module)
     sys.modules["torch"].set_num_threads(1)
-    sys.modules["strf_cuda.train"].read_options([])  # jsonargparse loads more when it reads something
     gc.collect()
     gc.freeze()  # what is there already is not looked at again, and so not copied, in each child
     serve(*sys.argv[1:])

@@ -215,7 +215,7 @@ def test_help_answers_at_once_without_torch():
     [
         (["--data.root=/no/such"], "/no/such does not exist"),
         (["--epoch=2"], "unknown option --epoch; did you mean epochs?"),
-        (["--preset=papr"], "preset is 'papr', but there are demo or paper; did you mean paper?"),
+        (["--preset=papr"], "preset on the command line is 'papr', but it must be demo or paper; did you mean paper?"),
         (["--model.kind=p3d"], "model.kind on the command line is 'p3d', but it must be c2d, i3d, p3da, p3db or p3dc"),
         (["--model.width=9"], "18 channels are not divisible by the reduction 4"),
         (["--model.resolutions=[1,2]"], "pool window (2, 1, 1) must be three odd positive sizes"),

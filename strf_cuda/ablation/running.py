@@ -24,11 +24,12 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from strf_cuda.cli import flat_dict, from_dict, read_yaml
+from strf_cuda.cli import flat_dict, from_dict
 from strf_cuda.config import PRESETS, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.files import writable_folder
 from strf_cuda.meaning import meant
+from strf_cuda.values import read_yaml, written
 
 # Options that do not decide a run's figures.
 MAY_DIFFER = (
@@ -73,7 +74,7 @@ def metrics(place: Path) -> dict[str, Any]:
 
 def option_words(options: Mapping[str, Any]) -> list[str]:
     """Options as the command line takes them."""
-    return [f"--{name}={_written(value)}" for name, value in options.items()]
+    return [f"--{name}={written(value)}" for name, value in options.items()]
 
 
 def training_options(config: TrainConfig) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def check_runs(runs: Sequence[Run]) -> None:
         for name, value in flat_dict(meant(run.config)).items():
             if name not in MAY_DIFFER and value != saved[name]:
                 raise InputError(
-                    f"{run.folder} holds a run with {name} {_written(saved[name])}, and now it is {_written(value)}: "
+                    f"{run.folder} holds a run with {name} {written(saved[name])}, and now it is {written(value)}: "
                     "give another --out"
                 )
 
@@ -265,15 +266,6 @@ def evaluation_words(run: Run, place: Path, options: Mapping[str, Any]) -> list[
     """The options of the command that evaluates a run's last state in another way."""
     device = {"device": run.config.device, "precision": run.config.precision}
     return option_words({"checkpoint": run.folder / "last.ckpt", "out": place, **options, **device, "queries": 0})
-
-
-def _written(value: Any) -> str:
-    """A value as the command line takes it."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_written, value))}]"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
 
 
 @contextmanager
