@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ _MARKS = {  # the longer ones first: one begins with another
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_NO_TEXT = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _POINTERS = {
     b"version https://git-lfs.github.com/": "a Git LFS pointer in place of the file: git lfs pull fetches it",
     b"/annex/objects/": "a git-annex pointer in place of the file: git annex get fetches it",
@@ -77,6 +79,6 @@ def in_its_place(content: bytes | str | os.PathLike, *, or_text: bool = False) -
         return "a page of HTML, as servers send in place of a file: download it again"
     if lower.startswith(("<?xml", "<error")):
         return "an XML document, as servers send in place of a file: download it again"
-    if or_text and text and text[:-1].replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+    if or_text and text and not _NO_TEXT.search(text[:-1]):  # whose last character may be cut
         return f"text, which begins with {text[:40]!r}"
     return None

@@ -1,6 +1,8 @@
 """The configuration of the commands: precedence, and one sentence for each mistake."""
 
 import importlib
+import io
+import os
 import re
 import signal
 import subprocess
@@ -285,3 +287,45 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence():
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
+
+
+def test_names_may_begin_with_dashes(tmp_path):
+    @dataclass
+    class Named:
+        """Two files.
+
+        Args:
+            first: one
+            second: another
+            flag: of no matter
+        """
+
+        first: str | None = None
+        second: str | None = None
+        flag: bool = False
+
+    def read(*words):
+        config = load_config(Named, words, prog="x", positional=["first", "second"])
+        return config.first, config.second, config.flag
+
+    assert read("-a.mp4", "--second", "-b", "--flag") == ("-a.mp4", "-b", True)
+    assert read("--flag", "--second=--b", "--", "--flag") == ("--flag", "--b", True)
+    assert read("--", "-h", "--") == ("-h", "--", False)
+
+
+def test_whatever_a_name_holds_can_be_printed_and_told_in_one_line(monkeypatch):
+    name = os.fsdecode(b"a\xff\n")
+    streams = {part: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for part in ("stdout", "stderr")}
+    for part, stream in streams.items():
+        monkeypatch.setattr(sys, part, stream)
+
+    def main():
+        print(name)
+        raise InputError(f"{name} is missing")
+
+    assert run(main) == 2
+    said = []
+    for stream in streams.values():
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode())
+    assert said == ["a\\udcff\n\n", "error: a\\udcff\\n is missing\n"]

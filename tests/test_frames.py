@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from images import noise_jpeg
 from strf_cuda.data.frames import read_frame, read_header
 from strf_cuda.errors import InputError
+from test_contents import POINTER
 
 RGB = (200, 100, 50)
 
@@ -190,7 +191,7 @@ FAULTS = {
     "text": (b"no picture at all", "is text, which begins with 'no picture at all'"),
     "bytes": (bytes(range(200)), "not a picture"),
     "pointer": (
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n",
+        POINTER,
         "is a Git LFS pointer in place of the file: git lfs pull fetches it",
     ),
     "page": (

@@ -118,7 +118,7 @@ def folder_source(root: str | os.PathLike, camera: str | None = None) -> Source:
         tracklets = [replace(read_tracklet(folder), camera_id=0 if camera is None else 1) for folder in folders]
         person_names, camera_names, notes = {}, {} if camera is None else {1: camera}, []
     else:
-        found = f"holds no {IMAGES}" if depth is None else f"holds frames {depth} levels down"
+        found = f"holds no frames ({IMAGES})" if depth is None else f"holds frames {depth} levels down"
         raise InputError(
             f"{root} {found}, but it must be a tracklet (a folder of frames), a folder of tracklets, or {LAYOUT}"
         )
