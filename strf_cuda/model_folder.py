@@ -72,7 +72,7 @@ def write_folder(
         "versions": {LIBRARY: strf_cuda.__version__, "torch": version("torch")},
     }
     write_json(folder / CONFIG, description)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")  # it names files
 
 
 def read_folder(folder: Path, source: str) -> FolderModel:

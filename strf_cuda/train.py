@@ -8,6 +8,7 @@ tensorboard/      curves
 
 import itertools
 import json
+import os
 import shlex
 import sys
 import time
@@ -247,6 +248,10 @@ def _run_folder(config: TrainConfig) -> Path:
         names = (Path("runs") / f"{config.preset}-{number}" for number in itertools.count(1))
         return next(folder for folder in names if not folder.exists())
     folder = expanded(config.out)
+    try:
+        os.path.abspath(folder).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"out is {folder}, but TensorBoard writes only where all names are UTF-8") from None
     if (folder / "config.yaml").exists() and not config.resume:
         raise InputError(f"{folder} holds a run already: add --resume to continue it, or give another --out")
     return folder

@@ -18,6 +18,7 @@ import strf_cuda
 from strf_cuda.cli import _flat_fields, from_dict, load_config, run, to_dict
 from strf_cuda.errors import InputError
 from strf_cuda.values import read_value, read_yaml
+from test_contents import POINTER
 
 
 def configurations():
@@ -287,6 +288,18 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence():
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(tmp_path, encoding):
+    (tmp_path / "file.yaml").write_text("key: Zoé\n", encoding=encoding)
+    assert read_yaml(tmp_path / "file.yaml") == {"key": "Zoé"}
+
+
+def test_what_came_in_place_of_a_configuration_is_named(tmp_path):
+    (tmp_path / "file.yaml").write_bytes(POINTER)
+    with pytest.raises(InputError, match="the configuration file .*file.yaml is a Git LFS pointer"):
+        read_yaml(tmp_path / "file.yaml")
 
 
 def test_names_may_begin_with_dashes(tmp_path):
