@@ -15,6 +15,7 @@ from strf_cuda.ablation.rows import PAPER_TABLES, TABLES
 from strf_cuda.cli import flat_dict, load_config, run
 from strf_cuda.config import PRESETS, RepeatConfig, TrainConfig, check_training
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.files import expanded
 
 PROG = "python -m strf_cuda.ablate"
 CHOICES = (*TABLES, "all")
@@ -108,7 +109,7 @@ def ablate(names: Sequence[str], config: AblateConfig, words: Sequence[str], giv
     from strf_cuda.checkpoints import model_from_config
     from strf_cuda.files import replacing, writable_folder, write_json
 
-    base, folder = base_config(config), writable_folder(Path(config.out).expanduser())
+    base, folder = base_config(config), writable_folder(expanded(config.out))
     dataset = open_for_runs(base, splits_of(config))
     plans = {
         name: plan(TABLES[name], base, seeds_of(config), splits_of(config), folder / "runs", given) for name in names

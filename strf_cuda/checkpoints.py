@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from strf_cuda.cli import from_dict
 from strf_cuda.config import ModelConfig, TrainConfig
+from strf_cuda.contents import in_its_place
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
 from strf_cuda.models import VideoResNet, create_model
@@ -51,6 +52,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     except Exception as error:  # the faults of damaged archives have no common class, OSError is among them
+        if found := in_its_place(path, or_text=True):
+            raise InputError(f"{path} is no checkpoint but {found}") from None
         # Of what it will not read, torch says how to load it unsafely; of text, the number of its first letter.
         if isinstance(error, pickle.UnpicklingError) or not _begins_as_archive(path):
             sentence = f"{path} is no checkpoint, or holds other things than tensors and plain values"

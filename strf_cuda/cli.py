@@ -5,7 +5,9 @@ what jsonargparse makes of a configuration's docstring. Nothing here imports tor
 """
 
 import dataclasses
+import errno
 import functools
+import io
 import os
 import signal
 import sys
@@ -15,10 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.markdown import one_line
 from strf_cuda.stopping import interruptible
 from strf_cuda.values import mistake, read_value, read_yaml, yaml_text
 
 Config = TypeVar("Config")
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # faults that pathlib raises where it only looks
 
 
 def run(main: Callable[[], None]) -> int:
@@ -32,6 +36,8 @@ def run(main: Callable[[], None]) -> int:
     _open_closed_streams()
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited, and then no child's failure would be seen
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be what no terminal can show
     try:
         with interruptible():
             main()
@@ -41,6 +47,10 @@ def run(main: Callable[[], None]) -> int:
         if not _reader_has_gone():
             raise
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _OF_THE_NAME:
+            raise
+        return report(InputError(f"{os.fsdecode(error.filename or '')}: {error.strerror}"))
     return 0
 
 
@@ -65,7 +75,7 @@ def _reader_has_gone() -> bool:
 def report(error: BaseException) -> int:
     """Says on stderr why a command ends, other errors than its own with their traceback; returns the exit status."""
     if isinstance(error, InputError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     if isinstance(error, KeyboardInterrupt):
         print(*error.args, "interrupted", sep="\n", file=sys.stderr)
@@ -199,14 +209,18 @@ def _options(
     """The options in order, each with the text that was given for it; a flag alone means true.
 
     Words that belong to none stand for `positional`, and there a flag takes the next word only where it is a boolean.
+    After `--` every word is such a one, whatever it begins with.
     """
-    words, free, several = list(argv), list(positional), []
+    words, free, several, lone = list(argv), list(positional), [], False
     while words:
         word = words.pop(0)
+        if word == "--" and not lone:
+            lone = True
+            continue
         name, equals, value = word.removeprefix("--").partition("=")
-        if word == "-h":
+        if word == "-h" and not lone:
             yield "help", "true"
-        elif not word.startswith("--"):
+        elif lone or not word.startswith("--"):
             if not free:
                 hint = f": give one {' and one '.join(positional)}" if positional else ""
                 raise InputError(f"{word!r} belongs to no option{hint}")

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.data.tracklets import LISTS
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
@@ -157,7 +158,9 @@ def read_embeddings(path: str | Path) -> Embeddings:
     except FileNotFoundError:
         raise InputError(f"there is no embeddings file {path}") from None
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is no embeddings file, or damaged: {error}") from None
+        found = in_its_place(path, or_text=True)
+        reason = f" but {found}" if found else f", or damaged: {error}"
+        raise InputError(f"{path} is no embeddings file{reason}") from None
     if described is None or not names >= set(_TYPES):
         raise InputError(f"{path} is no embeddings file of strf_cuda.extract")
     description = json.loads(described)

@@ -15,6 +15,7 @@ from strf_cuda import hub
 from strf_cuda.cli import load_config, run, to_dict
 from strf_cuda.config import EvaluateConfig
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.processes import Team, check_devices, joined, launched, start
 from strf_cuda.settings import check_at_least, check_evaluation, evaluation_settings, other_split_notes
 
@@ -130,8 +131,8 @@ def evaluate_checkpoint(config: EvaluateConfig, team: Team | None = None) -> dic
 def _folder(config: EvaluateConfig) -> Path:
     """Where the files go: beside a checkpoint, or into a model's folder, unless the options say."""
     if config.out:
-        return Path(config.out).expanduser()
-    source = Path(config.checkpoint).expanduser()
+        return expanded(config.out)
+    source = expanded(config.checkpoint)
     return (source if source.is_dir() else source.parent) / "evaluation"
 
 

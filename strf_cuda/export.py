@@ -16,6 +16,7 @@ from typing import Any, Literal
 from strf_cuda import hub
 from strf_cuda.cli import load_config, run
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 PROG = "python -m strf_cuda.export"
 SUFFIXES = {"safetensors": "", "export": ".pt2", "aoti": ".pt2", "onnx": ".onnx"}
@@ -161,8 +162,8 @@ def _format(config: ExportConfig, out: Path) -> Format:
 def _place(config: ExportConfig) -> Path:
     """Where the model goes: beside a checkpoint or a model's folder, under its name, unless the options say."""
     if config.out is not None:
-        return Path(config.out).expanduser()
-    source = Path(config.checkpoint).expanduser()
+        return expanded(config.out)
+    source = expanded(config.checkpoint)
     return source.with_name((source.name if source.is_dir() else source.stem) + ENDINGS[config.format])
 
 

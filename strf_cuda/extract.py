@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from strf_cuda.cli import load_config, run
 from strf_cuda.config import DataName, TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.processes import Team, check_devices, joined, launched, start
 from strf_cuda.settings import check_at_least, data_settings, given
 
@@ -154,7 +155,7 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
         **given(batch=config.batch, frames=config.frames, stride=config.stride, flip=config.flip),
     )
     if team.is_first:
-        writable_folder(Path(config.out).expanduser().parent)  # before a video is cut, or a large data set listed
+        writable_folder(expanded(config.out).parent)  # before a video is cut, or a large data set listed
     source, root = open_source(config, trained.config, team)
     if root is not None:
         data = replace(data, name="folder", root=root, split=None)
@@ -183,7 +184,7 @@ def extract_embeddings(config: ExtractConfig, team: Team | None = None) -> None:
     embeddings = extraction.embeddings
     print(
         f"{config.out}: {len(embeddings):,} embeddings of {embeddings.vectors.shape[1]:,} numbers, "
-        f"{Path(config.out).expanduser().stat().st_size / 1e6:,.1f} MB, in {time.monotonic() - began:,.0f} s"
+        f"{expanded(config.out).stat().st_size / 1e6:,.1f} MB, in {time.monotonic() - began:,.0f} s"
     )
 
 

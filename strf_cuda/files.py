@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import glob
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from strf_cuda.errors import InputError
+
+_LONG = 200  # bytes of a name, of which file systems allow 255
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_hidden(path.stem), suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -56,7 +60,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_hidden(path.name)))
         yield temporary
         for file in temporary.iterdir():
             with file.open("rb") as written:
@@ -81,8 +85,19 @@ def check_free(path: str | Path) -> None:
 def remove_unfinished(path: str | Path) -> None:
     """Removes what a process left beside `path` that was killed while it wrote it."""
     path = Path(path)
-    for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+    for leftover in path.parent.glob(f"{glob.escape(_hidden(path.stem))}*{glob.escape(path.suffix)}"):
         leftover.unlink(missing_ok=True)
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """The path with ~ or ~user as the home folder; a name that begins so and is no user's stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def _hidden(name: str) -> str:
+    """How the names begin of what is written before it gets this name, which may be as long as names can be."""
+    encoded = os.fsencode(name)
+    return f".{name if len(encoded) <= _LONG else hashlib.sha256(encoded).hexdigest()[:32]}-"
 
 
 def writable_folder(path: str | Path) -> Path:

@@ -9,7 +9,6 @@ name.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ import strf_cuda
 from strf_cuda.checkpoints import check_architecture, model_from_config
 from strf_cuda.cli import from_dict, to_dict
 from strf_cuda.config import TrainConfig
+from strf_cuda.contents import in_its_place, read_json
 from strf_cuda.errors import InputError
 from strf_cuda.files import write_json
 from strf_cuda.models import VideoResNet
@@ -72,7 +72,7 @@ def write_folder(
         "versions": {LIBRARY: strf_cuda.__version__, "torch": version("torch")},
     }
     write_json(folder / CONFIG, description)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")  # it names files
 
 
 def read_folder(folder: Path, source: str) -> FolderModel:
@@ -100,7 +100,7 @@ def read_folder(folder: Path, source: str) -> FolderModel:
 
 def _read_description(folder: Path, source: str) -> dict[str, Any]:
     try:
-        description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        description = read_json(folder / CONFIG)
     except FileNotFoundError:
         checkpoints = [name for name in ("best.ckpt", "last.ckpt") if (folder / name).exists()]
         advice = f"; give one of its checkpoints, {source}/{checkpoints[0]}" if checkpoints else ""
@@ -127,4 +127,5 @@ def _read_weights(folder: Path, source: str) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise InputError(f"{source} lacks its weights, {WEIGHTS}") from None
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{source}/{WEIGHTS} is damaged: {error}") from None
+        found = in_its_place(folder / WEIGHTS, or_text=True)
+        raise InputError(f"{source}/{WEIGHTS} is {found or f'damaged: {error}'}") from None

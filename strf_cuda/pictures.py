@@ -14,6 +14,7 @@ from strf_cuda.data.frames import read_frame
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet
 from strf_cuda.errors import InputError
 from strf_cuda.files import replacing
+from strf_cuda.markdown import one_line
 
 FRAME_HEIGHT, FRAME_WIDTH = 192, 96
 BORDER = 5
@@ -183,8 +184,8 @@ def tracklet_label(
 
 
 def fitted(text: str, size: int, width: int) -> str:
-    """`text`, its end replaced by dots where it is wider than `width` pixels."""
-    font = ImageFont.load_default(size)
+    """`text` in one line, its end replaced by dots where it is wider than `width` pixels."""
+    text, font = one_line(text), ImageFont.load_default(size)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -7,7 +7,7 @@ from strf_cuda import hub, model_folder
 from strf_cuda.errors import InputError
 from strf_cuda.exporting.evaluations import evaluations_of
 from strf_cuda.exporting.model_card import model_card
-from strf_cuda.files import check_free, new_folder
+from strf_cuda.files import check_free, expanded, new_folder
 from strf_cuda.models import VideoResNet
 from strf_cuda.trained import TrainedModel, open_model
 
@@ -28,7 +28,7 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> Video
         InputError: nothing there, not reachable, damaged, of something else or of a newer version.
     """
     name = str(source)
-    if not name.startswith(hub.PREFIX) and not Path(name).expanduser().exists() and hub.looks_like_model(name):
+    if not name.startswith(hub.PREFIX) and not expanded(name).exists() and hub.looks_like_model(name):
         name = hub.PREFIX + name
     if revision is not None:
         if not name.startswith(hub.PREFIX):
@@ -57,7 +57,7 @@ def save_pretrained(
     Raises:
         InputError: a source that cannot be used, something in the folder already, or a hub that refuses.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     check_free(folder)
     if push_to_hub is not None:
         hub.check_repository(push_to_hub)

@@ -6,7 +6,6 @@ results.json      the figures of every run, means and standard deviations; resul
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from strf_cuda.ablation.repetition import (
@@ -21,6 +20,7 @@ from strf_cuda.ablation.repetition import (
 from strf_cuda.cli import load_config, run
 from strf_cuda.config import PRESETS, RepeatConfig, check_training
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 PROG = "python -m strf_cuda.repeat"
 
@@ -62,7 +62,7 @@ def repeat(config: RepeatConfig, words: Sequence[str]) -> dict[str, Any]:
     from strf_cuda.ablation.running import Run, run_all
     from strf_cuda.files import replacing, writable_folder, write_json
 
-    base, folder = base_config(config), Path(config.out).expanduser()
+    base, folder = base_config(config), expanded(config.out)
     open_for_runs(base, splits_of(config))
     runs = [
         Run(writable_folder(folder) / run_name(seed, split), changed(base, {"seed": seed, "data.split": split}))

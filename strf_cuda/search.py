@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strf_cuda.cli import load_config, run
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.settings import check_at_least, given
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from strf_cuda.retrieval.queries import Queries
 
 PROG = "python -m strf_cuda.search"
+QUERIES = "a query is a folder of frames, a picture, or an embeddings file"
 
 
 @dataclass
@@ -26,9 +28,9 @@ class SearchConfig:
 
     Args:
         gallery: an embeddings file of strf_cuda.extract, or a folder of strf_cuda.index
-        query: a folder of frames, or of such folders, or an embeddings file
+        query: a folder of frames, or of such folders, a single picture, or an embeddings file
         rows: which rows of the query's file, or of the gallery, such as 3,17; null for all of the query's file
-        checkpoint: the model that made the gallery, to embed a folder of frames; as in strf_cuda.extract
+        checkpoint: the model that made the gallery, to embed pictures; as in strf_cuda.extract
         top: how many answers; -k is short for it
         cameras: only these, by number or name, such as 1,2
         since: only tracklets that end then or later; seconds, h:mm:ss, or date and time
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gallery = open_gallery(config.gallery)
     selection = _selection(config, gallery)
     allowed = gallery.allowed(selection)
-    folder = None if config.out is None else writable_folder(Path(config.out).expanduser())
+    folder = None if config.out is None else writable_folder(expanded(config.out))
     queries = _queries(config, gallery)
     if not len(queries):
         raise InputError(f"{config.query} holds no tracklets to search for")
@@ -161,20 +163,27 @@ def _selection(config: SearchConfig, gallery: "Gallery") -> "Selection":
 
 
 def _queries(config: SearchConfig, gallery: "Gallery") -> "Queries":
-    from strf_cuda.retrieval.queries import file_queries, gallery_queries
+    from strf_cuda.data.indexing import is_image
+    from strf_cuda.embeddings import read_embeddings
+    from strf_cuda.retrieval.queries import embedded_queries, gallery_queries
 
     rows = _numbers("rows", config.rows)
     if config.query is None:
         return gallery_queries(gallery, rows)
-    path = Path(config.query).expanduser()
-    if not path.is_dir():
-        return file_queries(path, rows, gallery)
+    path = expanded(config.query)
+    if not path.exists():
+        raise InputError(f"there is no {path}: {QUERIES}")
+    kind = "folder of frames" if path.is_dir() else "picture"
+    if path.is_file() and not is_image(path.name):
+        try:
+            embeddings = read_embeddings(path)
+        except InputError as error:
+            raise InputError(f"{error}; {QUERIES}") from None
+        return embedded_queries(embeddings, str(path), rows, gallery)
     if rows is not None:
-        raise InputError(f"rows is {config.rows}, but {path} is a folder of frames, which has no rows")
+        raise InputError(f"rows is {config.rows}, but {path} is a {kind}, which has no rows")
     if config.checkpoint is None:
-        raise InputError(
-            f"{path} is a folder of frames: give the model that made the gallery, with --checkpoint, to embed it"
-        )
+        raise InputError(f"{path} is a {kind}: give the model that made the gallery, with --checkpoint, to embed it")
     return _embedded(config, path, gallery)
 
 
@@ -211,7 +220,8 @@ def _embedded(config: SearchConfig, path: Path, gallery: "Gallery") -> "Queries"
     }
     embeddings = Embeddings(vectors.numpy(), **source.labels(range(len(source))), description=description)
     queries = embedded_queries(embeddings, config.checkpoint, None, gallery)
-    return replace(queries, titles=[str(Path(tracklet.paths[0]).parent) for tracklet in source.tracklets])
+    titles = [str(Path(tracklet.paths[0]).parent) for tracklet in source.tracklets] if path.is_dir() else [str(path)]
+    return replace(queries, titles=titles)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ tensorboard/      curves
 
 import itertools
 import json
+import os
 import shlex
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 from strf_cuda.cli import from_dict, load_config, run, to_dict
 from strf_cuda.config import PRESETS, TrainConfig, check_training
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.meaning import meant
 from strf_cuda.processes import Team, check_devices, is_lost_connection, joined, launched, start
 from strf_cuda.quiet import lasting_output, show_warnings_in_one_line
@@ -162,8 +164,8 @@ def train(config: TrainConfig, team: Team | None = None) -> dict[str, Any] | Non
 def _name_places_from_anywhere(config: TrainConfig) -> None:
     """Makes paths absolute, since the saved configuration is also read in another folder."""
     if config.data.root is not None:
-        config.data.root = str(Path(config.data.root).expanduser().resolve())
-    if config.model.weights is not None and (weights := Path(config.model.weights).expanduser()).exists():
+        config.data.root = str(expanded(config.data.root).resolve())
+    if config.model.weights is not None and (weights := expanded(config.model.weights)).exists():
         config.model.weights = str(weights.resolve())
 
 
@@ -245,7 +247,11 @@ def _run_folder(config: TrainConfig) -> Path:
     if config.out is None:
         names = (Path("runs") / f"{config.preset}-{number}" for number in itertools.count(1))
         return next(folder for folder in names if not folder.exists())
-    folder = Path(config.out).expanduser()
+    folder = expanded(config.out)
+    try:
+        os.path.abspath(folder).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"out is {folder}, but TensorBoard writes only where all names are UTF-8") from None
     if (folder / "config.yaml").exists() and not config.resume:
         raise InputError(f"{folder} holds a run already: add --resume to continue it, or give another --out")
     return folder
@@ -255,7 +261,7 @@ def _continued(out: str | None, argv: Sequence[str]) -> TrainConfig:
     """The saved configuration of a run, with the options given now, as far as a continued run may change them."""
     if out is None:
         raise InputError("--resume needs --out, the folder of the run to continue")
-    saved_file = Path(out).expanduser() / "config.yaml"
+    saved_file = expanded(out) / "config.yaml"
     if not saved_file.exists():
         raise InputError(f"there is no run to resume in {out}: {saved_file} does not exist")
     saved = from_dict(TrainConfig, read_yaml(saved_file), str(saved_file))

@@ -12,6 +12,7 @@ from strf_cuda.checkpoints import model_of, read_checkpoint
 from strf_cuda.cli import to_dict
 from strf_cuda.config import TrainConfig
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.meaning import architecture
 from strf_cuda.models import VideoResNet
 
@@ -59,7 +60,7 @@ def open_model(source: str | Path) -> TrainedModel:
     """
     if str(source).startswith(hub.PREFIX):
         return _open_folder(hub.download(hub.parse(str(source)), model_folder.NEEDED), str(source))
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return _open_folder(path, str(source))
     if path.suffix == ".safetensors" and path.exists():

@@ -14,7 +14,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.files import expanded
 
 _WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -150,9 +152,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         InputError: the file cannot be read, holds a key twice, or something else than names and values.
     """
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = expanded(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    if found := in_its_place(content):
+        raise InputError(f"the configuration file {path} is {found}")
     try:
         tree = parse_yaml(content)
     except ValueError as error:

@@ -12,6 +12,7 @@ from strf_cuda.cli import to_dict
 from strf_cuda.config import ModelConfig, OptimizerConfig, TrainConfig
 from strf_cuda.errors import InputError
 from strf_cuda.trained import open_model
+from test_contents import POINTER
 
 SMALL = ModelConfig(width=16, depth=(1, 1, 1, 1))
 
@@ -128,6 +129,8 @@ def spoil(path, how):
         torch.save({"conv1.weight": torch.zeros(3)}, path)
     elif how == "a tensor":
         torch.save(torch.zeros(3), path)
+    elif how == "a pointer":
+        path.write_bytes(POINTER)
     elif how == "missing":
         path.unlink()
     elif how == "a folder":
@@ -142,7 +145,8 @@ def spoil(path, how):
         ("its beginning", "the checkpoint {path} is damaged: "),
         ("nearly whole", "the checkpoint {path} is damaged: "),
         ("empty", "the checkpoint {path} is damaged: "),
-        ("text", "{path} is no checkpoint, or holds other things than tensors and plain values"),
+        ("text", "{path} is no checkpoint but text, which begins with "),
+        ("a pointer", "{path} is no checkpoint but a Git LFS pointer in place of the file: git lfs pull fetches it"),
         ("a state dict", "{path} is not a checkpoint of strf_cuda.train, which holds config, person_ids, state_dict"),
         ("a tensor", "{path} is not a checkpoint of strf_cuda.train"),
         ("missing", "there is no checkpoint {path}"),

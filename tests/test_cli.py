@@ -1,6 +1,8 @@
 """The configuration of the commands: precedence, and one sentence for each mistake."""
 
 import importlib
+import io
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import strf_cuda
 from strf_cuda.cli import _flat_fields, from_dict, load_config, run, to_dict
 from strf_cuda.errors import InputError
 from strf_cuda.values import read_value, read_yaml
+from test_contents import POINTER
 
 
 def configurations():
@@ -308,3 +311,57 @@ def test_a_command_that_was_started_with_closed_streams_has_some_that_lead_nowhe
     command = [sys.executable, "-c", script]
     assert subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], cwd=tmp_path).returncode == 0
     assert (tmp_path / "opened").read_text() == "True"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(tmp_path, encoding):
+    (tmp_path / "file.yaml").write_text("key: Zoé\n", encoding=encoding)
+    assert read_yaml(tmp_path / "file.yaml") == {"key": "Zoé"}
+
+
+def test_what_came_in_place_of_a_configuration_is_named(tmp_path):
+    (tmp_path / "file.yaml").write_bytes(POINTER)
+    with pytest.raises(InputError, match="the configuration file .*file.yaml is a Git LFS pointer"):
+        read_yaml(tmp_path / "file.yaml")
+
+
+def test_names_may_begin_with_dashes(tmp_path):
+    @dataclass
+    class Named:
+        """Two files.
+
+        Args:
+            first: one
+            second: another
+            flag: of no matter
+        """
+
+        first: str | None = None
+        second: str | None = None
+        flag: bool = False
+
+    def read(*words):
+        config = load_config(Named, words, prog="x", positional=["first", "second"])
+        return config.first, config.second, config.flag
+
+    assert read("-a.mp4", "--second", "-b", "--flag") == ("-a.mp4", "-b", True)
+    assert read("--flag", "--second=--b", "--", "--flag") == ("--flag", "--b", True)
+    assert read("--", "-h", "--") == ("-h", "--", False)
+
+
+def test_whatever_a_name_holds_can_be_printed_and_told_in_one_line(monkeypatch):
+    name = os.fsdecode(b"a\xff\n")
+    streams = {part: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for part in ("stdout", "stderr")}
+    for part, stream in streams.items():
+        monkeypatch.setattr(sys, part, stream)
+
+    def main():
+        print(name)
+        raise InputError(f"{name} is missing")
+
+    assert run(main) == 2
+    said = []
+    for stream in streams.values():
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode())
+    assert said == ["a\\udcff\n\n", "error: a\\udcff\\n is missing\n"]

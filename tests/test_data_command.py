@@ -127,6 +127,22 @@ def test_an_unknown_layout_gets_one_sentence_that_says_what_was_looked_for(tmp_p
     assert "not a table (.csv)" in said(tmp_path / "notes.txt", status=2)
 
 
+@pytest.mark.parametrize(("kind", "given"), [("duke", "train"), ("folder", "a"), ("ilids", "i-LIDS-VID/sequences")])
+def test_a_data_set_a_level_above_is_named(tmp_path, said, kind, given):
+    name, write = trees.SMALL[kind]
+    root = write(tmp_path)
+    above = (root / given).parent
+    assert said(root / given, status=2).endswith(f"; {above} is one ({name}): give that\n")
+
+
+@pytest.mark.parametrize("kind", ["mars", "duke", "prid", "folder", "divided"])
+def test_a_data_set_a_level_below_is_named(tmp_path, said, kind):
+    name, write = trees.SMALL[kind]
+    root = write(tmp_path / "data")
+    given, named = (tmp_path, root.parent) if kind == "mars" else (root.parent, root)  # that is found a level below
+    assert said(given, status=2).endswith(f"; {named} is one ({name}): give that\n")
+
+
 def test_a_name_overrides_the_layout(tmp_path, said):
     assert "frames must lie in" in said(trees.small_mars(tmp_path), "--name", "folder", status=2)
     assert "needs its folder or file" in said("--name", "mars", status=2)

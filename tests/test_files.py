@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from strf_cuda.errors import InputError
-from strf_cuda.files import claimed, new_folder, remove_unfinished, replacing, writable_folder, write_json
+from strf_cuda.files import claimed, expanded, new_folder, remove_unfinished, replacing, writable_folder, write_json
 
 
 def names(folder):
@@ -27,6 +27,27 @@ def test_the_content_appears_under_its_name_at_the_end_only(tmp_path):
         temporary.write_text("content")
         assert temporary.parent == path.parent and temporary.suffix == path.suffix and not path.exists()
     assert path.read_text() == "content" and names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["[x]*?.ckpt", "x" * 250 + ".ckpt", "a\nb:%d", "-", "é" * 125, os.fsdecode(b"\xff.ckpt")]
+)
+def test_a_file_may_have_any_name_that_the_system_allows(tmp_path, name):
+    path = tmp_path / name
+    with replacing(path) as temporary:
+        temporary.write_text("content")
+        temporary.with_name(f"{temporary.stem}2{path.suffix}").touch()  # as after a kill
+    assert path.read_text() == "content" and len(names(tmp_path)) == 2
+    remove_unfinished(path)
+    assert names(tmp_path) == [name]
+    with new_folder(tmp_path / f"{name[:-7]}-model") as temporary:
+        (temporary / "file").touch()
+
+
+def test_home_is_meant_by_a_tilde_where_there_is_such_a_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/a") == tmp_path / "a" and expanded("a~") == Path("a~")
+    assert expanded("~no such user/a") == Path("~no such user/a")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -44,13 +44,28 @@ def test_frames_people_and_cameras_are_in_natural_order(tmp_path):
     assert list(data.train[0].paths) == [str(tmp_path / f"p9/c10/t/{frame}.jpg") for frame in range(1, 12)]
 
 
-def test_other_files_and_hidden_ones_are_passed_over(tmp_path):
-    trees.write_folder(tmp_path, {"a/c/t": 1})
-    trees.write_frames(tmp_path / "a/c/t", ["2.PNG", "3.jpeg", "notes.txt", ".4.jpg"])
+def test_other_files_are_passed_over_with_a_note_and_hidden_ones_without(tmp_path):
+    trees.write_folder(tmp_path, {"a/c/t": 1, "b/c/t": 1})
+    trees.write_frames(tmp_path / "a/c/t", ["2.PNG", "3.jpeg", "4.bmp", "5.WebP", "notes.txt", ".6.jpg"])
+    trees.write_frames(tmp_path / "b/c/t", ["2.tif", "3.tif", "4"])
     (tmp_path / ".cache").mkdir()
     (tmp_path / "README.md").touch()
     data = TrackletFolder(tmp_path, test_fraction=0)
-    assert [path.rpartition("/")[2] for path in data.train[0].paths] == ["1.jpg", "2.PNG", "3.jpeg"]
+    assert [path.rpartition("/")[2] for path in data.train[0].paths] == ["1.jpg", "2.PNG", "3.jpeg", "4.bmp", "5.WebP"]
+    passed_over = "files among the frames that are passed over: 2 .tif, 1 .txt, 1 without an ending; frames are .jpg, "
+    assert data.notes[0].startswith(passed_over) and len(data.train[1].paths) == 1
+    (tmp_path / "b/c/t/1.jpg").unlink()
+    rejected(tmp_path, str(tmp_path / "b/c/t"), "holds no picture but 2 .tif, 1 without an ending: it must hold .jpg")
+
+
+def test_people_whose_names_mean_nobody_in_other_data_sets_are_told(tmp_path):
+    trees.write_folder(tmp_path, {f"{person}/c/t": 1 for person in ("-1", "0", "0000", "1", "10")})
+    assert any(note.startswith("-1 and 0 and 0000: read as") for note in TrackletFolder(tmp_path).notes)
+
+
+def test_one_person_alone_may_be_a_folder_of_people(tmp_path):
+    trees.write_folder(tmp_path / "data", {"tracklet_train/0001/a": 1, "tracklet_train/0002/a": 1})
+    assert any(f"give {tmp_path}/data/tracklet_train" in note for note in TrackletFolder(tmp_path / "data").notes)
 
 
 def test_plain_root_is_split_by_person_as_mars_is(tmp_path):
@@ -140,3 +155,10 @@ def test_a_single_folder_of_frames_is_a_tracklet_of_somebody_unknown(tmp_path):
     tracklet = read_tracklet(tmp_path)
     assert [Path(path).name for path in tracklet.paths] == ["9.PNG", "10.jpg"]
     assert tracklet.person_id == JUNK_PERSON
+
+
+def test_a_picture_is_a_tracklet_of_one_frame(tmp_path):
+    for name in ("1.JPG", "2.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert list(read_tracklet(tmp_path / "1.JPG").paths) == [str(tmp_path / "1.JPG")]
+    refused(lambda: read_tracklet(tmp_path / "notes.txt"), "notes.txt is a file, and no picture by its name")

@@ -5,11 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from images import noise_jpeg
-from strf_cuda.data.frames import read_frame
+from strf_cuda.data.frames import read_frame, read_header
 from strf_cuda.errors import InputError
+from test_contents import POINTER
 
 RGB = (200, 100, 50)
 
@@ -136,6 +137,47 @@ def test_headers_that_the_faster_decoder_does_not_know_are_left_to_pillow(tmp_pa
     assert (read_frame(str(path), 64, 32) == as_pillow_decodes(data)).all()
 
 
+UPRIGHT = np.zeros((40, 24, 3), np.uint8)
+UPRIGHT[:20, :12], UPRIGHT[:20, 12:], UPRIGHT[20:, :12] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+STORED = {  # by what EXIF calls it
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: np.rot90(pixels, 1),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: np.rot90(pixels, -1),
+}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_picture_is_read_upright_as_its_exif_data_say(tmp_path, orientation, suffix):
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](UPRIGHT)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = str(tmp_path / f"frame.{suffix}")
+    stored.save(path, exif=exif, quality=100)
+    assert read_header(path)[:2] == (40, 24)
+    frame, clip = read_frame(path, 40, 24), np.zeros((2, 40, 24, 3), np.uint8)
+    assert np.abs(frame.astype(int) - UPRIGHT).mean() < 6  # colours are coded for blocks of pixels
+    assert (read_frame(path, 40, 24, out=clip[1]) == frame).all() and not clip[0].any()
+    assert (read_frame(path, 20, 12) == np.asarray(Image.fromarray(frame).resize((12, 20)))).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "exif", [b"", b"rubbish", b"MM\0*\0\0\0\x08\0\x05", b"II*\0\x08\0\0\0\x01\0\x12\x01\3\0\1\0\0\0\x09\0\0\0"]
+)
+def test_damaged_exif_data_and_unknown_orientations_turn_nothing(tmp_path, exif):
+    for suffix in ("jpg", "png"):
+        path = str(tmp_path / f"frame.{suffix}")
+        Image.fromarray(UPRIGHT).save(path, exif=b"Exif\0\0" + exif, quality=100)
+        assert np.abs(read_frame(path, 40, 24).astype(int) - UPRIGHT).mean() < 6
+        assert read_header(path)[:2] == (40, 24)
+
+
 def test_sixteen_bit_pictures_are_refused(tmp_path):
     path = save(Image.fromarray(np.full((64, 32), 3000, np.uint16)), tmp_path / "deep.png")
     with pytest.raises(InputError, match=r"deep.png has more than 8 bits"):
@@ -146,7 +188,16 @@ JPEG = noise_jpeg()
 CMYK = jpeg(Image.open(io.BytesIO(JPEG)).convert("CMYK"), quality=90)
 FAULTS = {
     "empty": (b"", "is empty"),
-    "text": (b"no picture at all", "not a picture"),
+    "text": (b"no picture at all", "is text, which begins with 'no picture at all'"),
+    "bytes": (bytes(range(200)), "not a picture"),
+    "pointer": (
+        POINTER,
+        "is a Git LFS pointer in place of the file: git lfs pull fetches it",
+    ),
+    "page": (
+        b"\n<!DOCTYPE html><html><head><title>404</title></head></html>",
+        "is a page of HTML, .*download it again",
+    ),
     "header-only": (JPEG[:100], "damaged|not a picture"),
     "truncated": (JPEG[: len(JPEG) * 2 // 3], "damaged .*Premature end"),
     "end-marker-lost": (JPEG[:-2], "damaged .*Premature end"),

@@ -1,12 +1,14 @@
 """MARS: the official protocol, a sentence for every disagreement, and the counts of a complete copy."""
 
 import pickle
+import shutil
 
 import pytest
 
 import trees
-from reading import refused
+from reading import contents, refused
 from strf_cuda.data import mars
+from strf_cuda.data.layouts import recognise
 from strf_cuda.data.mars import MARS
 
 
@@ -134,6 +136,27 @@ def read(root):
     return train, test, mars.read_queries(root, test)
 
 
+@pytest.mark.parametrize("place", ["..", "bbox_train", "bbox_test", "info", "."])
+def test_it_is_found_one_level_up_or_down(root, place):
+    assert contents(MARS(root / place)) == contents(MARS(root))
+    assert recognise(root / place) == "mars"
+
+
+def test_of_several_below_one_must_be_given(root):
+    shutil.copytree(root, root.parent / "other")
+    rejected(root.parent, "holds several folders in the layout of MARS", f"{root} or {root.parent / 'other'}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(root, encoding):
+    expected = contents(MARS(root))
+    for name in ("train_name.txt", "test_name.txt"):
+        path = root / "info" / name
+        path.write_text(path.read_text(), encoding=encoding)
+    (root / "info" / "challenges.csv").write_text("split,row,challenge,group\ntest,2,dark,\n", encoding=encoding)
+    assert contents(MARS(root)) == expected and {each.challenge for each in MARS(root).gallery} == {None, "dark"}
+
+
 def test_missing_root_is_named(tmp_path):
     rejected(tmp_path / "nowhere", str(tmp_path / "nowhere"), "does not exist")
 
@@ -158,6 +181,8 @@ def test_missing_frame_folder_is_named(root):
 
 def test_damaged_matlab_file_is_named(root):
     (root / "info" / "tracks_train_info.mat").write_bytes(b"no MATLAB")
+    rejected(root, "tracks_train_info.mat", "is no MATLAB file but text")
+    (root / "info" / "tracks_train_info.mat").write_bytes(bytes(200))
     rejected(root, "tracks_train_info.mat", "cannot be read")
 
 

@@ -17,6 +17,7 @@ from strf_cuda.models import create_model, insert_units, load_imagenet_weights, 
 from strf_cuda.models.blocks import KINDS
 from strf_cuda.models.frames import TemporalConv, channels_last, fold, unfold
 from strf_cuda.modules import GramUnit, NonLocalBlock
+from test_contents import POINTER
 
 DEPTH = (2, 3, 3, 2)
 
@@ -120,6 +121,22 @@ def test_every_layer_keeps_the_channels_last_memory(kind):
             module.register_forward_hook(lambda m, i, o: strides.append(channels_last(o).data_ptr() == o.data_ptr()))
     model(clips())
     assert strides and all(strides)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unit", ["strf", "nonlocal"])
+def test_weights_of_every_rank_become_channels_last_by_either_name_and_compute_the_same(kind, unit):
+    model, clips = small(kind, unit=unit).eval(), torch.randn(2, 3, 4, 64, 32)
+    ranked = {4: torch.channels_last, 5: torch.channels_last_3d}
+    with torch.no_grad():
+        expected = model(clips)
+        for name in ranked.values():
+            assert model.to("cpu", memory_format=torch.contiguous_format) is model.to(memory_format=name)
+            weights = [each for each in model.parameters() if each.dim() in ranked]
+            assert all(each.is_contiguous(memory_format=ranked[each.dim()]) for each in weights)
+            assert any(not each.is_contiguous() for each in weights)
+            torch.testing.assert_close(model(clips), expected, rtol=1e-4, atol=1e-4)
+    assert model.to(torch.float64, memory_format=torch.channels_last).conv1.weight.dtype == torch.float64
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -309,9 +326,17 @@ def test_wrong_weights_are_refused_and_the_entry_is_named(image_weights, tmp_pat
     assert refusal(image_weights | {"layer9.w": torch.zeros(1)}) == f"{path} has an unexpected entry layer9.w"
     assert "(3, 3), but the model needs (32, 32, 3, 3)" in refusal(image_weights | {name: torch.zeros(3, 3)})
     assert "does not hold a state dict" in refusal([1, 2])
-    path.write_bytes(b"no zip file")
-    with pytest.raises(InputError, match="weights.pth is damaged, or holds other things"):
-        load_imagenet_weights(model, str(path))
+    for content, said in (
+        (b"no zip\0file", "weights.pth is damaged, or holds other things"),
+        (b"Entry not found", "weights.pth is text, which begins with 'Entry not found'"),
+        (b"<!doctype html><html>", "weights.pth is a page of HTML"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            load_imagenet_weights(model, str(path))
+    (tmp_path / "weights.safetensors").write_bytes(POINTER)
+    with pytest.raises(InputError, match="weights.safetensors is a Git LFS pointer"):
+        load_imagenet_weights(model, str(tmp_path / "weights.safetensors"))
     with pytest.raises(InputError, match="there is no weights file /no/such"):
         load_imagenet_weights(model, "/no/such.pth")
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())

@@ -14,6 +14,7 @@ from strf_cuda import evaluate, hub, model_folder
 from strf_cuda.cli import run
 from strf_cuda.errors import InputError
 from strf_cuda.trained import TrainedModel, open_model
+from test_contents import POINTER
 from untrained import write_checkpoint
 
 
@@ -125,7 +126,12 @@ def test_a_folder_is_whole_or_absent(tiny_checkpoint, tmp_path, monkeypatch):
         (lambda f: edit(f, config={}), "{f}/model.safetensors is of another architecture: "),
         (lambda f: (f / "model.safetensors").unlink(), "{f} lacks its weights, model.safetensors"),
         (lambda f: os.truncate(f / "model.safetensors", 100_000), "{f}/model.safetensors is damaged: "),
-        (lambda f: (f / "model.safetensors").write_text("text"), "{f}/model.safetensors is damaged: "),
+        (lambda f: (f / "model.safetensors").write_text("text"), "{f}/model.safetensors is text, which begins with "),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(POINTER),
+            "{f}/model.safetensors is a Git LFS pointer",
+        ),
+        (lambda f: (f / "config.json").write_bytes(POINTER), "{f}/config.json is damaged: it is a Git LFS pointer"),
         (lambda f: change_a_weight(f), "the weights of {f} are not those that its config.json describes: "),
     ],
 )

@@ -23,7 +23,6 @@ from strf_cuda.errors import InputError
 from strf_cuda.retrieval import ExactGallery, Selection
 from strf_cuda.retrieval.finding import find
 from strf_cuda.retrieval.queries import embedded_queries, gallery_queries
-from strf_cuda.retrieval.showing import Namer, query_in_words, table
 from strf_cuda.retrieval.times import read_time, show_span, show_time
 
 NAMES = {str(number): f"p{number}" for number in range(1, 7)}
@@ -177,12 +176,16 @@ def test_where_nobody_knows_the_frames_all_but_the_picture_is_there(embeddings, 
     assert json.loads((tmp_path / "found" / "matches.json").read_text())[0]["answers"][0]["first_frame"] is None
 
 
-def test_paths_that_are_no_text_are_printed_nearly(embeddings, tmp_path, capsys):
-    paths, ends = encode_paths([[os.fsdecode(b"\xff.jpg")]] * 60)
-    odd = ExactGallery(dataclasses.replace(embeddings, paths=paths, path_ends=ends), "g")
-    (answers,) = find(odd, gallery_queries(odd, [0]), 1)
-    for text in (table(odd, answers, Namer(odd)), query_in_words(gallery_queries(odd, [0]), 0, Namer(odd))):
-        assert text.encode().endswith("\N{REPLACEMENT CHARACTER}.jpg".encode())
+def test_names_that_are_no_text_or_several_lines_are_printed_in_one(embeddings, tmp_path, capsys):
+    paths, ends = encode_paths([[os.fsdecode(b"\xff\n.jpg")]] * 60)
+    names = {number: f"p\n{number}" for number in range(1, 7)}
+    description = {**embeddings.description, "person_names": names}
+    odd = dataclasses.replace(embeddings, paths=paths, path_ends=ends, description=description)
+    write_embeddings(tmp_path / "g\n.safetensors", odd)
+    assert command(tmp_path / "g\n.safetensors", "--rows=0", "-k", 2) == 0
+    *_, query, _, header, first, second = capsys.readouterr().out.splitlines()
+    assert header.startswith("rank ") and all(line.endswith("\\udcff\\n.jpg") for line in (query, first, second))
+    assert "p\\n" in first
 
 
 def test_an_embeddings_file_is_a_query(path, embeddings, capsys):
@@ -256,6 +259,19 @@ def test_a_folder_of_frames_is_embedded_with_the_settings_of_the_gallery(extract
     assert match["answers"][0]["row"] == 5 and match["answers"][0]["distance"] < 1e-6
 
 
+def test_a_picture_is_a_tracklet_of_one_frame(fails, extracted, tiny_checkpoint, tmp_path, capsys):
+    picture = tmp_path / "10:30 -1.JPG"
+    shutil.copy(read_embeddings(extracted).paths_of(5)[0], picture)
+    assert command(extracted, picture, f"--checkpoint={tiny_checkpoint}", "--device=cpu", "--top=1") == 0
+    assert f"{picture}: person unknown, camera ?, 1 frames" in capsys.readouterr().out
+    assert f"{picture} is a picture: give the model" in fails(picture, gallery=extracted)
+    assert f"{picture} is a picture, which has no rows" in fails(picture, "--rows=0", gallery=extracted)
+    (tmp_path / "a.txt").write_text("somebody")
+    refused = fails(tmp_path / "a.txt", gallery=extracted)
+    assert refused.startswith(f"{tmp_path}/a.txt is no embeddings file but text, which begins with 'somebody'; ")
+    assert refused.endswith("a query is a folder of frames, a picture, or an embeddings file")
+
+
 def test_folders_of_another_model_or_without_frames_are_refused(fails, extracted, tiny_baseline, tmp_path):
     copy_frames(read_embeddings(extracted).paths_of(5)[:2], tmp_path / "somebody")
     query = tmp_path / "somebody"
@@ -291,7 +307,7 @@ def test_tracklets_of_a_packed_data_set_are_drawn_too(tiny_walkers, tiny_checkpo
         (["--rows=1", "--since=2:00:00"], "none of the 60 tracklets of"),
         (["--rows=1", "--since=9", "--until=8"], "since is 9, which is after until, 8"),
         (["--rows=1", "--until=noon"], "until is 'noon', but it must be seconds, h:mm:ss"),
-        (["/no/such"], "there is no embeddings file /no/such"),
+        (["/no/such"], "there is no /no/such: a query is a folder of frames, a picture, or an embeddings file"),
         (["--rows=1", "--toop=3"], "unknown option --toop; did you mean top?"),
     ],
 )

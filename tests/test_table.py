@@ -1,5 +1,7 @@
 """TrackletTable: how rows become tracklets, and a sentence with the line number for whatever is wrong."""
 
+import os
+
 import pytest
 
 import trees
@@ -13,9 +15,9 @@ HEADER = "path,person,camera,tracklet,split"
 def write(tmp_path):
     trees.write_frames(tmp_path / "frames", [f"{index}.jpg" for index in range(12)])
 
-    def write_table(*lines, header=HEADER, name="list.csv", encoding="utf-8"):
+    def write_table(*lines, header=HEADER, name="list.csv", encoding="utf-8", errors=None):
         path = tmp_path / name
-        path.write_text("\n".join([header, *lines]) + "\n", encoding=encoding)
+        path.write_text("\n".join([header, *lines]) + "\n", encoding=encoding, errors=errors)
         return path
 
     return write_table
@@ -76,12 +78,24 @@ def test_notes_name_unread_columns_empty_lists_and_unmatched_queries(write):
     assert "1 of 1 queries have no gallery tracklet" in notes
 
 
-def test_byte_order_mark_spaces_and_blank_lines_are_harmless(write):
-    path = write(
-        "frames/0.jpg, a , 1 ,t, train", "", header="path, person, camera, tracklet, split", encoding="utf-8-sig"
-    )
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_mark_spaces_and_blank_lines_are_harmless(write, encoding):
+    path = write("frames/0.jpg, a , 1 ,t, train", "", header="path, person, camera, tracklet, split", encoding=encoding)
     data = TrackletTable(path)
     assert data.person_names == {1: "a"} and len(data.train) == 1
+
+
+@pytest.mark.parametrize("name", [" a .jpg ", "a\nb.jpg", 'a"b,c.jpg', "10:30.jpg", "-a.jpg", os.fsdecode(b"\xff.jpg")])
+def test_a_frame_may_have_any_name(write, tmp_path, name):
+    (tmp_path / name).touch()
+    path = write(",".join(['"' + name.replace('"', '""') + '"', "a", "1", "t", "train"]), errors="surrogateescape")
+    assert list(TrackletTable(path).train[0].paths) == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize("person", ["-1", "0"])
+def test_what_is_nobody_in_other_data_sets_is_told(write, person):
+    data = TrackletTable(write(f"frames/0.jpg,{person},1,t,train"))
+    assert any(note.startswith(f"{person}: read as the name of one person") for note in data.notes)
 
 
 def test_missing_table_is_named(tmp_path):

@@ -1,5 +1,8 @@
 """Tracklets cut out of videos: the right pixels of the right frames, whatever the video and the tracks are like."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +11,7 @@ import videos
 from strf_cuda.data import TrackletFolder
 from strf_cuda.errors import InputError
 from strf_cuda.video import CutConfig, cut_tracklets, read_sidecar, reading
+from test_contents import POINTER
 from videos import BLUE, GREEN, GROUND, HEIGHT, RED, TOLERANCE, WIDTH, Mover
 
 
@@ -324,3 +328,20 @@ def test_a_header_that_promises_too_little_is_not_believed(cut, tmp_path, monkey
 
     monkeypatch.setattr(reading.Video, "__init__", lying)
     check_movers(cut())
+
+
+@pytest.mark.parametrize(
+    "name", ["10:30:00.mp4", "a\nb %03d [x]*.mp4", "-i.mp4", os.fsdecode(b"\xff.mp4"), ".hidden.mp4"]
+)
+def test_a_video_may_have_any_name(cut, video, tmp_path, monkeypatch, name):
+    shutil.copy(video, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found = cut(of=name)
+    assert len(found.tracklets) == 3 and len(TrackletFolder(found.folder).person_names) == 3
+    assert cut(of=name).found == 3  # known by that name
+
+
+def test_what_came_in_place_of_a_video_is_named(cut, tmp_path):
+    (tmp_path / "cam1.mp4").write_bytes(POINTER)
+    with pytest.raises(InputError, match=r"cam1.mp4 is no video but a Git LFS pointer in place of the file"):
+        cut(of=tmp_path / "cam1.mp4")

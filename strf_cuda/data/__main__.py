@@ -9,6 +9,7 @@ from pathlib import Path
 from strf_cuda.cli import load_config, run
 from strf_cuda.config import DataName
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 PROG = "python -m strf_cuda.data"
 SAMPLE = 500
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.out is not None:
         from strf_cuda.contact_sheet import draw_contact_sheet
 
-        draw_contact_sheet(dataset, Path(config.out).expanduser())
+        draw_contact_sheet(dataset, expanded(config.out))
         print(f"\n{config.out}: the contact sheet")
 
 

@@ -22,7 +22,7 @@ from strf_cuda.data.indexing import FramePaths
 from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import Witnesses, gather, state
 from strf_cuda.errors import InputError
-from strf_cuda.files import replacing
+from strf_cuda.files import expanded, replacing
 
 # Columns of the array of tracklets; the first four say where its frames' names lie among all names.
 COLUMNS = ("folder", "offset", "width", "frames", "person", "camera", "challenge", "group")
@@ -50,7 +50,7 @@ def open_cached(read: Callable[..., TrackletDataset], root: str | os.PathLike, *
     Raises:
         InputError: as the reader.
     """
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         base = base.parent
     key = _key(read, root, options)

@@ -15,8 +15,12 @@ import numpy as np
 from strf_cuda.data.tracklets import Tracklet
 from strf_cuda.data.witnesses import list_folder
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+IMAGES = f"{', '.join(IMAGE_SUFFIXES[:-1])} or {IMAGE_SUFFIXES[-1]} pictures"
+# As MARS, Market-1501 and their like name the folders of boxes that show nobody, and of people whom no query looks for.
+_JUNK_OR_DISTRACTORS = re.compile("(00)?-1|0+")
 
 
 class FramePaths(Sequence[str]):
@@ -82,12 +86,45 @@ def existing_root(root: str | os.PathLike, what: str) -> Path:
     Raises:
         InputError: it does not exist or is no folder.
     """
-    path = Path(root).expanduser()
+    path = expanded(root)
     if not path.exists():
         raise InputError(f"the {what} folder {path} does not exist: give the folder that holds the data set")
     if not path.is_dir():
         raise InputError(f"{path} is a file: give the folder that holds the {what} data set")
     return path
+
+
+def passed_over(names: Iterable[str]) -> Counter[str]:
+    """How many of the files in a tracklet's folder are no frames, by ending."""
+    return Counter(os.path.splitext(name)[1] or "without an ending" for name in names if not is_image(name))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is a frame by its name."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def counted_endings(endings: Counter[str]) -> str:
+    """Such as "24 .tif, 1 .txt"."""
+    return ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common())
+
+
+def passed_over_note(endings: Counter[str]) -> list[str]:
+    """A note on what lies among the frames and is not read, if anything."""
+    if not endings:
+        return []
+    return [f"files among the frames that are passed over: {counted_endings(endings)}; frames are {IMAGES}"]
+
+
+def special_names_note(people: Iterable[str]) -> list[str]:
+    """A note on people whose names mean nobody in particular in other data sets, if there are any."""
+    special = sorted(name for name in set(people) if _JUNK_OR_DISTRACTORS.fullmatch(name))
+    if not special:
+        return []
+    return [
+        f"{' and '.join(special)}: read as the name of one person each. If it means what it does in MARS, remove -1, "
+        "which is junk, and give each tracklet of 0, distractors, a person of its own"
+    ]
 
 
 def missing_files(root: str | os.PathLike, names: np.ndarray) -> np.ndarray:

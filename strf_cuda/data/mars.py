@@ -23,11 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
+from strf_cuda.contents import read_text
 from strf_cuda.data.completeness import hold_to_official_counts
+from strf_cuda.data.folder import visible
 from strf_cuda.data.indexing import FramePaths, and_more, existing_root, missing_files, population_notes
 from strf_cuda.data.matlab import read_matrix
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet, TrackletDataset
-from strf_cuda.data.witnesses import witness
+from strf_cuda.data.witnesses import is_folder, witness
 from strf_cuda.errors import InputError
 
 # Counted from the official info files. A copy that meets one of the first four claims to be complete.
@@ -55,6 +57,7 @@ OFFICIAL_COUNTS = {
 }
 COMPLETENESS_CLAIMS = tuple(OFFICIAL_COUNTS)[:4]
 
+PARTS = ("bbox_train", "bbox_test", "info")
 JUNK_FOLDER = "00-1"
 NAME_PATTERN = b"....C.T....F....jpg"
 NAME_DIGITS = [0, 1, 2, 3, 5, 7, 8, 9, 10, 12, 13, 14]
@@ -80,14 +83,14 @@ class MARS(TrackletDataset):
     `.notes` says when the copy is partial. A complete copy is held to every official count.
 
     Args:
-        root: the folder with bbox_train, bbox_test and info.
+        root: the folder with bbox_train, bbox_test and info, one of these, or the folder that holds it.
 
     Raises:
         InputError: something is missing or disagrees with something else; the sentence names it.
     """
 
     def __init__(self, root: str | os.PathLike):
-        root = existing_root(root, "MARS")
+        root = find_base(existing_root(root, "MARS"))
         train, test = read_split(root, "train"), read_split(root, "test")
         queries = read_queries(root, test)
         synthetic = witness(root / "info" / "walkers.json").exists()
@@ -101,6 +104,26 @@ class MARS(TrackletDataset):
         notes += population_notes(train_list, query_list, gallery_list)
         junk = len(test.rows) - len(test_tracklets)
         super().__init__("walkers" if synthetic else "MARS", train_list, query_list, gallery_list, notes, junk=junk)
+
+
+def find_base(root: Path) -> Path:
+    """The folder with bbox_train, bbox_test and info: this one, the one above, or the only one below that is such."""
+    if is_base(root):
+        return root
+    above = Path(os.path.abspath(root)).parent
+    if os.path.basename(os.path.abspath(root)) in PARTS and is_base(above):
+        return above
+    inner = [root / name for name in visible(root) if is_base(root / name)]
+    if len(inner) > 1:
+        raise InputError(
+            f"{root} holds several folders in the layout of MARS: give one, {' or '.join(map(str, inner))}"
+        )
+    return inner[0] if inner else root
+
+
+def is_base(folder: Path) -> bool:
+    """Whether a folder holds bbox_train or bbox_test."""
+    return any(is_folder(folder / part) for part in PARTS[:2])
 
 
 def read_split(root: Path, name: str) -> Split:
@@ -128,7 +151,7 @@ def read_names(root: Path, name: str) -> np.ndarray:
     """The lines of info/<name>_name.txt, dtype S, shape [F]."""
     path = root / "info" / f"{name}_name.txt"
     try:
-        lines = witness(path).read_bytes().split()
+        lines = read_text(witness(path), "surrogateescape").encode("utf-8", "surrogateescape").split()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: MARS needs its official info folder beside bbox_{name}") from None
     if not lines:
@@ -276,30 +299,29 @@ def read_challenges(root: Path, split: Split) -> dict[int, tuple[str, int | None
     if not path.exists():
         return {}
     challenges = {}
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if header != ["split", "row", "challenge", "group"]:
-            raise InputError(f"{path} must begin with split,row,challenge,group, but begins with {','.join(header)!r}")
-        for fields in reader:
-            line = f"line {reader.line_num} of {path}"
-            try:
-                name, row_text, challenge, group_text = fields
-                row, group = int(row_text), int(group_text) if group_text else None
-            except ValueError:
-                raise InputError(
-                    f"{line} is {','.join(fields)!r}: it must hold a split, a row number, a challenge, and a group "
-                    "number or nothing"
-                ) from None
-            if name not in ("train", "test"):
-                raise InputError(f"{line} names the split {name!r}: it must be train or test")
-            if name != split.name:
-                continue
-            if not 1 <= row <= len(split.rows):
-                raise InputError(f"{line} names row {row}, but the {name} split has the rows 1 to {len(split.rows):,}")
-            if row - 1 in challenges:
-                raise InputError(f"{line} names row {row} of the {name} split a second time")
-            challenges[row - 1] = (challenge, group)
+    reader = csv.reader(read_text(path, "replace").splitlines())
+    header = next(reader, [])
+    if header != ["split", "row", "challenge", "group"]:
+        raise InputError(f"{path} must begin with split,row,challenge,group, but begins with {','.join(header)!r}")
+    for fields in reader:
+        line = f"line {reader.line_num} of {path}"
+        try:
+            name, row_text, challenge, group_text = fields
+            row, group = int(row_text), int(group_text) if group_text else None
+        except ValueError:
+            raise InputError(
+                f"{line} is {','.join(fields)!r}: it must hold a split, a row number, a challenge, and a group "
+                "number or nothing"
+            ) from None
+        if name not in ("train", "test"):
+            raise InputError(f"{line} names the split {name!r}: it must be train or test")
+        if name != split.name:
+            continue
+        if not 1 <= row <= len(split.rows):
+            raise InputError(f"{line} names row {row}, but the {name} split has the rows 1 to {len(split.rows):,}")
+        if row - 1 in challenges:
+            raise InputError(f"{line} names row {row} of the {name} split a second time")
+        challenges[row - 1] = (challenge, group)
     return challenges
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.data.indexing import and_more
 from strf_cuda.errors import InputError
 
@@ -21,6 +22,8 @@ def read_matrix(path: Path, variable: str) -> np.ndarray:
     try:
         contents = loadmat(path)
     except Exception as error:  # scipy raises a different type for every way in which a file can be damaged
+        if found := in_its_place(path, or_text=True):
+            raise InputError(f"{path} is no MATLAB file but {found}") from error
         raise InputError(f"{path} cannot be read as a MATLAB file: {' '.join(str(error).split())}") from error
     if variable not in contents:
         found = ", ".join(key for key in contents if not key.startswith("__")) or "nothing"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from strf_cuda.data.indexing import IMAGE_SUFFIXES, FramePaths, and_more, encode_names
+from strf_cuda.data.indexing import FramePaths, and_more, encode_names, is_image
 from strf_cuda.data.witnesses import list_folder
 from strf_cuda.errors import InputError
 
@@ -55,9 +55,7 @@ def read_numbered(folder: Path, naming: Naming) -> NumberedTracklet:
         InputError: there is no image, an image has another name, two images have one number, or the names disagree
             on what they should have in common.
     """
-    names = sorted(
-        name for name in list_folder(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-    )
+    names = sorted(name for name in list_folder(folder) if is_image(name) and not name.startswith("."))
     if not names:
         raise InputError(f"tracklet {folder} is empty: it must hold images named like {naming.example}, or be removed")
     matches = [naming.pattern.fullmatch(name) for name in names]

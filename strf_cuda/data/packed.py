@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.data.indexing import existing_root
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
@@ -110,7 +111,9 @@ class Archive:
             size = path.stat().st_size if path.is_file() else None
             if size != shard["bytes"]:
                 state = "does not exist" if size is None else f"has {size:,} bytes instead of {shard['bytes']:,}"
-                raise InputError(f"{path} {state}: copy it again or pack the data set again")
+                instead = in_its_place(path)
+                advice = f"it is {instead}" if instead else "copy it again or pack the data set again"
+                raise InputError(f"{path} {state}: {advice}")
 
     def __reduce__(self):
         return _unpickled, (str(self.root),)
@@ -212,6 +215,8 @@ def read_index(root: Path) -> dict[str, np.ndarray]:
         if missing:
             raise KeyError(f"it lacks {min(missing)}")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        if instead := in_its_place(path, or_text=True):
+            raise InputError(f"{path} is {instead}") from None
         raise InputError(f"{path} is damaged ({' '.join(str(error).split())}): pack the data set again") from None
     if found != (FORMAT, VERSION):
         raise InputError(f"{path} is of format {found[0]!r}, version {found[1]}, but this software reads {VERSION}")

@@ -24,7 +24,7 @@ from strf_cuda.data.indexing import and_more, encode_names
 from strf_cuda.data.packed import FORMAT, INDEX, LISTS, UNFINISHED, VERSION, read_index
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
 from strf_cuda.errors import InputError
-from strf_cuda.files import remove_unfinished, replacing, writable_folder
+from strf_cuda.files import expanded, remove_unfinished, replacing, writable_folder
 
 SHARD_BYTES = 256_000_000
 _BLOCK = tarfile.BLOCKSIZE
@@ -74,7 +74,7 @@ def make_plan(datasets: Sequence[TrackletDataset], root: str | os.PathLike, shar
     Raises:
         InputError: a frame is missing.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     prefix = os.path.join(root if root.is_dir() else root.parent, "")
     places: dict[str, int] = {}
     rows: list[Tracklet] = []
@@ -129,7 +129,7 @@ def pack(plan: Plan, out: str | os.PathLike, progress: Progress = lambda amount:
     Raises:
         InputError: the folder holds something else, the disk has too little space, or the source has changed.
     """
-    out = writable_folder(Path(out).expanduser())
+    out = writable_folder(expanded(out))
     if (out / INDEX).exists():
         _check_complete(out, plan)
         (out / UNFINISHED).unlink(missing_ok=True)
@@ -209,7 +209,7 @@ def verify(root: str | os.PathLike, progress: Progress = lambda amount: None) ->
     Raises:
         InputError: the folder is no packed copy, or its index is damaged.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     arrays = read_index(root)
     faults = []
     for number, shard in enumerate(json.loads(arrays["description"].tobytes())["shards"]):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from strf_cuda.contents import read_json
 from strf_cuda.data.indexing import and_more
 from strf_cuda.data.matlab import read_matrix
 from strf_cuda.data.witnesses import witness
@@ -48,8 +49,8 @@ def json_splits(folders: Iterable[Path]) -> dict[Path, list[PeopleSplit]]:
             if path.name.startswith(".") or not witness(path).is_file() or path.stat().st_size > MOST_BYTES:
                 continue
             try:
-                content = json.loads(path.read_bytes())
-            except (ValueError, RecursionError) as error:
+                content = read_json(path)
+            except ValueError as error:
                 raise InputError(f"{path} cannot be read as JSON ({error}): download it again or remove it") from None
             except OSError as error:
                 raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -7,6 +7,7 @@ one tracklet; `frame` orders them, else they keep the file's order.
 """
 
 import csv
+import io
 import itertools
 import math
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from strf_cuda.contents import read_text
 from strf_cuda.data.indexing import (
     FramePaths,
     and_more,
@@ -22,10 +24,12 @@ from strf_cuda.data.indexing import (
     natural_key,
     number_names,
     population_notes,
+    special_names_note,
 )
 from strf_cuda.data.tracklets import Tracklet, TrackletDataset
 from strf_cuda.data.witnesses import witness
 from strf_cuda.errors import InputError, nearest
+from strf_cuda.files import expanded
 
 SPLITS = ("train", "query", "gallery")
 REQUIRED = ("path", "person", "camera", "tracklet", "split")
@@ -59,7 +63,7 @@ class TrackletTable(TrackletDataset):
     """
 
     def __init__(self, path: str | os.PathLike):
-        path = Path(path).expanduser()
+        path = expanded(path)
         rows, unread = read_table(path)
         check_frames_exist(path, rows)
         grouped: dict[tuple[str, str, str, str], list[Row]] = {}
@@ -79,7 +83,7 @@ class TrackletTable(TrackletDataset):
 
         notes = [f"columns of {path.name} that are not read: {', '.join(unread)}"] if unread else []
         notes += [f"{path.name} lists no {split} tracklet" for split in SPLITS if not lists[split]]
-        notes += population_notes(**lists)
+        notes += special_names_note(people) + population_notes(**lists)
         super().__init__(
             path.stem,
             **lists,
@@ -92,19 +96,19 @@ class TrackletTable(TrackletDataset):
 def read_table(path: Path) -> tuple[list[Row], list[str]]:
     """The checked rows of the table and the names of columns that mean nothing here."""
     try:
-        file = open(witness(path), newline="", encoding="utf-8-sig")  # noqa: SIM115, closed by the with below
+        text = read_text(witness(path), "surrogateescape")  # a file's name may be any bytes
     except OSError as error:
         raise InputError(f"the table {path} cannot be read: {error.strerror}") from None
-    with file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            check_header(path, header)
-            rows = list(parse_rows(path, header, reader))
-        except csv.Error as error:
-            raise InputError(f"line {reader.line_num} of {path} is not valid CSV: {error}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not UTF-8 text: save the table with that encoding") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        check_header(path, header)
+        rows = list(parse_rows(path, header, reader))
+        "".join(part for row in rows for part in (*row.tracklet, row.challenge or "")).encode()
+    except csv.Error as error:
+        raise InputError(f"line {reader.line_num} of {path} is not valid CSV: {error}") from None
+    except UnicodeError:
+        raise InputError(f"{path} is not UTF-8 text: save the table with that encoding") from None
     if not rows:
         raise InputError(f"{path} lists no frames: it must have one line for each")
     return rows, [name for name in header if name not in REQUIRED + OPTIONAL]
@@ -140,9 +144,12 @@ def parse_rows(path: Path, header: list[str], reader) -> Iterator[Row]:
             raise InputError(
                 f"{line} has the split {split!r}: it must be train, query or gallery{nearest(split, SPLITS)}"
             )
+        frame = fields[header.index("path")]
+        if frame != values["path"] and not os.path.lexists(path.parent / frame):
+            frame = values["path"]  # blanks that are not its name's
         yield Row(
             reader.line_num,
-            values["path"],
+            frame,
             (split, values["person"], values["camera"], values["tracklet"]),
             number(line, "frame", values["frame"], float) if "frame" in values else None,
             values.get("challenge") or None,

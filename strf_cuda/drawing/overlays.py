@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from strf_cuda.markdown import one_line
 from strf_cuda.pictures import GREY, INK, fitted
 
 OPACITY = 0.65
@@ -75,7 +76,7 @@ def write(
     anchor: str = "lm",
 ) -> None:
     """One line of text at a point, cut to `width` pixels."""
-    words = words if width is None else fitted(words, size, width)
+    words = one_line(words) if width is None else fitted(words, size, width)
     ImageDraw.Draw(canvas).text(at, words, colour, ImageFont.load_default(size), anchor=anchor)
 
 
@@ -91,7 +92,7 @@ def wrapped(sentences: Sequence[str], size: int, width: int) -> list[str]:
     lines = []
     for sentence in sentences:
         line = ""
-        for word in sentence.split():
+        for word in map(one_line, sentence.split()):
             longer = f"{line} {word}".strip()
             if line and font.getlength(longer) > width:
                 lines.append(line)

@@ -1,11 +1,12 @@
 """What is known of how well a trained model does: evaluations that are surely of these very weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from strf_cuda.cli import to_dict
+from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.trained import TrainedModel
 
 FIGURES = ("mAP", "mINP", "rank-1", "rank-5", "rank-10", "rank-20", "queries", "valid_queries")
@@ -21,7 +22,7 @@ def evaluations_of(trained: TrainedModel) -> list[dict[str, Any]]:
         InputError: a metrics file that is damaged.
     """
     known = list(trained.record.get("evaluations", []))
-    path = Path(trained.source).expanduser()
+    path = expanded(trained.source)
     folder = path if path.is_dir() else path.parent
     if not path.exists():  # on the hub, or made by hand
         return known
@@ -68,7 +69,7 @@ def _summary(metrics: dict[str, Any], source: str, protocol: dict[str, Any]) -> 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

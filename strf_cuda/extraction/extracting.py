@@ -15,7 +15,7 @@ from strf_cuda.embeddings import Embeddings, read_embeddings
 from strf_cuda.errors import InputError
 from strf_cuda.extraction.parts import PART_FRAMES, PartFiles, cut_into_parts
 from strf_cuda.extraction.sources import Source
-from strf_cuda.files import claimed
+from strf_cuda.files import claimed, expanded
 from strf_cuda.processes import Team
 from strf_cuda.trained import TrainedModel
 
@@ -122,7 +122,7 @@ def _described(trained: TrainedModel, source: Source, data: DataConfig, protocol
 
 def check_out(out: str | Path) -> Path:
     """The output's path; an `InputError` where it has another ending, or is a folder."""
-    path = Path(out).expanduser()
+    path = expanded(out)
     if path.suffix != ".safetensors":
         raise InputError(f"out is {out}, but an embeddings file has the ending .safetensors")
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Literal
 import numpy as np
 
 from strf_cuda.data.folder import LAYOUT, read_tracklet, scan_people, subfolders
-from strf_cuda.data.indexing import existing_root, number_names
+from strf_cuda.data.indexing import IMAGES, existing_root, is_image, number_names, passed_over_note, special_names_note
 from strf_cuda.data.layouts import depth_of_pictures
 from strf_cuda.data.packed import PackedFrames
 from strf_cuda.data.tracklets import LISTS, Tracklet, TrackletDataset
 from strf_cuda.embeddings import LIST_BITS, encode_paths
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 
 ListChoice = Literal["all", "train", "query", "gallery", "test"]
 CHOSEN = {"all": LISTS, "test": ("query", "gallery"), **{name: (name,) for name in LISTS}}
@@ -93,7 +95,7 @@ def dataset_source(dataset: TrackletDataset, lists: ListChoice, root: str | os.P
 
 
 def folder_source(root: str | os.PathLike, camera: str | None = None) -> Source:
-    """The tracklets of a folder: its own frames, folders of frames, or person/camera/tracklet.
+    """The tracklets of a folder: its own frames, folders of frames, or person/camera/tracklet; or a single picture.
 
     They are in no list of a data set. Without person folders nobody knows who it is (`JUNK_PERSON`).
 
@@ -104,41 +106,43 @@ def folder_source(root: str | os.PathLike, camera: str | None = None) -> Source:
     Raises:
         InputError: there are no frames, or they lie otherwise.
     """
-    root = existing_root(root, "tracklet")
-    depth = depth_of_pictures(root)
+    picture = expanded(root)
+    root = picture if picture.is_file() and is_image(picture.name) else existing_root(root, "tracklet")
+    depth = 0 if root is picture else depth_of_pictures(root)
     if depth == 3:
-        tracklets, person_names, camera_names = _people(root)
+        tracklets, person_names, camera_names, notes = _people(root)
         if camera is not None:
             raise InputError(f"camera is {camera}, but {root} has folders of cameras itself: leave it out")
     elif depth in (0, 1):
         folders = [root] if depth == 0 else [root / name for name in subfolders(root, "tracklet", "tracklet/*.jpg")]
         tracklets = [replace(read_tracklet(folder), camera_id=0 if camera is None else 1) for folder in folders]
-        person_names, camera_names = {}, {} if camera is None else {1: camera}
+        person_names, camera_names, notes = {}, {} if camera is None else {1: camera}, []
     else:
-        found = "holds no frames" if depth is None else f"holds frames {depth} levels down"
+        found = f"holds no frames ({IMAGES})" if depth is None else f"holds frames {depth} levels down"
         raise InputError(
             f"{root} {found}, but it must be a tracklet (a folder of frames), a folder of tracklets, or {LAYOUT}"
         )
     lists = np.zeros(len(tracklets), np.uint8)
     name = root.resolve().name
-    return Source(name, tracklets, lists, _times(tracklets, root), person_names, camera_names)
+    return Source(name, tracklets, lists, _times(tracklets, root), person_names, camera_names, notes)
 
 
-def _people(root: Path) -> tuple[list[Tracklet], dict[int, str], dict[int, str]]:
-    scan = scan_people(root)
+def _people(root: Path) -> tuple[list[Tracklet], dict[int, str], dict[int, str], list[str]]:
+    others: Counter[str] = Counter()
+    scan = scan_people(root, others)
     people, cameras = (number_names(key[level] for key in scan) for level in (0, 1))
     tracklets = [Tracklet(paths, people[person], cameras[camera]) for (person, camera, _), paths in scan.items()]
     names = ({number: name for name, number in numbers.items()} for numbers in (people, cameras))
-    return tracklets, *names
+    return tracklets, *names, [*passed_over_note(others), *special_names_note(people)]
 
 
 def _times(tracklets: Sequence[Tracklet], root: str | os.PathLike | None) -> np.ndarray:
     """What was noted when the tracklets were cut out of a video; a tracklet is known by the name of its folder."""
     known: dict[str, tuple[float, float]] = {}
-    if root is not None and Path(root).expanduser().is_dir():
+    if root is not None and expanded(root).is_dir():
         from strf_cuda.video.sidecar import read_sidecar
 
-        known = read_sidecar(Path(root).expanduser())
+        known = read_sidecar(expanded(root))
     times = np.full((len(tracklets), 2), math.nan)
     if known:
         for row, tracklet in enumerate(tracklets):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from strf_cuda.modules import STRF, GramUnit, NonLocalBlock
 
 UNITS = ("strf", "gram", "nonlocal")
 PLACEMENTS = ("temporal", "spatial")
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by rank
 TEMPORAL_STAGES = (2, 3)  # the stages whose blocks are I3D or P3D in every baseline
 
 
@@ -44,6 +46,15 @@ class VideoResNet(nn.Module):
         nn.init.normal_(self.feature_norm.weight, 1.0, 0.02)
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
+
+    def to(self, *args, memory_format: torch.memory_format | None = None, **kwargs) -> "VideoResNet":
+        """As `nn.Module.to`; both channels-last formats mean the one of each weight's rank, 2D and 3D ones alike."""
+        if memory_format not in CHANNELS_LAST.values():
+            return super().to(*args, memory_format=memory_format, **kwargs)
+        super().to(*args, **kwargs)
+        return self._apply(
+            lambda tensor: tensor.contiguous(memory_format=CHANNELS_LAST.get(tensor.dim(), torch.preserve_format))
+        )
 
     @property
     def feature_size(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.errors import InputError
 from strf_cuda.models.blocks import Bottleneck, inflate_
 from strf_cuda.models.resnet import VideoResNet
@@ -124,9 +125,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no weights file {path}") from None
-    except pickle.UnpicklingError:  # torch's own words recommend loading it unsafely
-        raise InputError(f"the weights file {path} is damaged, or holds other things than tensors by name") from None
-    except Exception as error:  # zip and safetensors faults have no common class
+    except Exception as error:  # zip, pickle and safetensors faults have no common class
+        if found := in_its_place(path, or_text=True):
+            raise InputError(f"the weights file {path} is {found}") from None
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words recommend loading it unsafely
+            sentence = f"the weights file {path} is damaged, or holds other things than tensors by name"
+            raise InputError(sentence) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"cannot read the weights file {path}: {reason}") from None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):

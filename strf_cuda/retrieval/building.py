@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from strf_cuda.errors import InputError
-from strf_cuda.files import claimed, replacing, write_json
+from strf_cuda.files import claimed, expanded, replacing, write_json
 from strf_cuda.retrieval.coding import CodeSettings, train
 from strf_cuda.retrieval.faiss_library import load_faiss, threads_of_faiss
 from strf_cuda.retrieval.index_folder import (
@@ -66,7 +66,7 @@ def build_index(
             disk that is full.
     """
     load_faiss()
-    out = Path(out).expanduser()
+    out = expanded(out)
     if out.exists():
         raise InputError(f"{out} exists already: give another folder, or delete it")
     work = out.with_name(f".{out.name}-begun")

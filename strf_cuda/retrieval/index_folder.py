@@ -9,14 +9,15 @@
 All but index.json and trained.faiss are read memory-mapped.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.retrieval.coding import CodeSettings
 from strf_cuda.retrieval.gallery import Labels
 
@@ -89,9 +90,9 @@ def read_index_folder(path: str | Path) -> IndexFolder:
     Raises:
         InputError: it is missing, damaged or holds something else.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
-        content = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        content = read_json(path / DESCRIPTION)
     except FileNotFoundError:
         raise InputError(f"{path} is no compressed gallery of strf_cuda.index: it has no {DESCRIPTION}") from None
     except (OSError, ValueError) as error:

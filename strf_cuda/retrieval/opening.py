@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.retrieval.compressed import CompressedGallery
 from strf_cuda.retrieval.exact import ExactGallery
 from strf_cuda.retrieval.gallery import Gallery
@@ -15,7 +16,7 @@ def open_gallery(path: str | Path) -> Gallery:
     Raises:
         InputError: it is missing, damaged or something else, or a folder without FAISS to search it.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if is_index_folder(path):
         return CompressedGallery.open(path)
     if path.is_dir():

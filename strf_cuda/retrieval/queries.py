@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON
-from strf_cuda.embeddings import Embeddings, read_embeddings
+from strf_cuda.embeddings import Embeddings
 from strf_cuda.errors import InputError
 from strf_cuda.retrieval.gallery import Gallery, Labels
 
@@ -83,11 +83,6 @@ def embedded_queries(embeddings: Embeddings, source: str, rows: Sequence[int] | 
         [f"row {row} of {Path(source).name}" for row in rows.tolist()],
         np.full(len(rows), -1),
     )
-
-
-def file_queries(path: str | Path, rows: Sequence[int] | None, gallery: Gallery) -> Queries:
-    """Rows of an embeddings file; errors as `embedded_queries` and `strf_cuda.embeddings.read_embeddings`."""
-    return embedded_queries(read_embeddings(path), str(path), rows, gallery)
 
 
 def check_rows(rows: Sequence[int], count: int, source: str) -> list[int]:

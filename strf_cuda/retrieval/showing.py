@@ -10,7 +10,7 @@ import numpy as np
 
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON, JUNK_PERSON, Tracklet
 from strf_cuda.files import write_json
-from strf_cuda.markdown import aligned_text
+from strf_cuda.markdown import aligned_text, one_line
 from strf_cuda.retrieval.finding import Answers
 from strf_cuda.retrieval.gallery import Gallery, Labels
 from strf_cuda.retrieval.queries import UNKNOWN_CAMERA, Queries
@@ -40,8 +40,8 @@ def query_in_words(queries: Queries, index: int, namer: Namer) -> str:
     words = [f"person {namer.person(int(labels.persons[index]))}", f"camera {namer.camera(int(labels.cameras[index]))}"]
     span = show_span(labels.start[index], labels.end[index])
     words += [span] if span else []
-    words += [f"{queries.frames[index]:,} frames", *map(_printable, queries.paths[index][:1])]
-    return f"{queries.titles[index]}: {', '.join(words)}"
+    words += [f"{queries.frames[index]:,} frames", *queries.paths[index][:1]]
+    return one_line(f"{queries.titles[index]}: {', '.join(words)}")
 
 
 def left_out_in_words(answers: Answers, known: bool, junk_left_out: bool) -> str:
@@ -67,7 +67,7 @@ def table(gallery: Gallery, answers: Answers, namer: Namer) -> str:
         time = [span or "?"] if timed else []
         rows.append((str(rank), f"{distance:.4f}", str(row), person, camera, *time, f"{gallery.frames[row]:,}"))
     paths = (gallery.paths_of(row) for row in answers.rows.tolist())
-    firsts = ["first frame", *(_printable(each[0]) if each else "?" for each in paths)]
+    firsts = ["first frame", *(one_line(each[0]) if each else "?" for each in paths)]
     return "\n".join(f"{line}  {first}" for line, first in zip(aligned_text(rows).splitlines(), firsts, strict=True))
 
 
@@ -143,11 +143,6 @@ def _described(labels: Labels, index: int, frames: int, paths: list[str], namer:
         "frames": frames,
         "first_frame": next(iter(paths), None),
     }
-
-
-def _printable(path: str) -> str:
-    """A path whose bytes are no UTF-8 cannot be printed as it is."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def _number(value: float) -> float | None:

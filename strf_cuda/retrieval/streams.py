@@ -12,6 +12,7 @@ import numpy as np
 
 from strf_cuda.embeddings import Embeddings, read_embeddings
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.retrieval.gallery import UNIT_TOLERANCE, Labels
 from strf_cuda.retrieval.numbering import in_one_numbering
 
@@ -75,7 +76,7 @@ class FileStream(VectorStream):
     def __init__(self, paths: Sequence[str | Path]):
         if not paths:
             raise InputError("give one embeddings file of strf_cuda.extract or more")
-        self.paths = [Path(path).expanduser() for path in paths]
+        self.paths = [expanded(path) for path in paths]
         read = [read_embeddings(path) for path in self.paths]
         self.size = read[0].vectors.shape[1]
         self.files = [

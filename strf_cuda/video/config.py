@@ -74,12 +74,16 @@ class CutConfig:
 
     @property
     def camera_name(self) -> str:
-        return self.camera or Path(self.video).stem
+        return self.camera or self._stem
+
+    @property
+    def _stem(self) -> str:
+        return Path(self.video).stem.lstrip(".")  # folders whose names begin with a dot are hidden
 
     @property
     def person_prefix(self) -> str:
         """Differs between videos, of one camera too, unless two of a camera have one name."""
-        stem = Path(self.video).stem
+        stem = self._stem
         return self.prefix or (stem if self.camera_name == stem else f"{self.camera_name}-{stem}")
 
     def crop_options(self) -> dict:

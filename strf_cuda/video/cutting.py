@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from strf_cuda.errors import InputError
-from strf_cuda.files import claimed
+from strf_cuda.files import claimed, expanded
 from strf_cuda.video.config import CutConfig, check_cut, start_seconds
 from strf_cuda.video.planning import Plan, plan_tracklets
 from strf_cuda.video.reading import Video, VideoFrame, count_frames
@@ -75,7 +75,7 @@ def cut_tracklets(config: CutConfig, *, progress: bool = True) -> Cut:
         KeyboardInterrupt: stopped by Ctrl-C; the message says how far it is.
     """
     check_cut(config)
-    video, tracks, out = (Path(path).expanduser() for path in (config.video, config.tracks, config.out))
+    video, tracks, out = (expanded(path) for path in (config.video, config.tracks, config.out))
     with Video(video, as_stored=config.as_stored) as frames:
         boxes = read_tracks(
             tracks,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from strf_cuda.contents import in_its_place
 from strf_cuda.errors import InputError
 
 
@@ -144,10 +145,12 @@ def _open(av: ModuleType, path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"there is no video {path}")
     try:
-        return av.open(str(path))
+        return av.open(f"file:{path}")  # or FFmpeg takes what stands before a colon for a protocol
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise InputError(f"cannot open the video {path}: {error.strerror}") from None
+        if found := in_its_place(path, or_text=True):
+            raise InputError(f"{path} is no video but {found}") from None
         size = path.stat().st_size
         raise InputError(
             f"{path} is no video that FFmpeg can read, or its beginning or index is missing ({size:,} bytes): "

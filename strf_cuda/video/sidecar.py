@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from strf_cuda.contents import read_json
 from strf_cuda.errors import InputError
 from strf_cuda.files import write_json
 
@@ -59,7 +60,7 @@ def read_videos(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strf_cuda.config import DataConfig, DataName
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.settings import data_settings, other_split_notes
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def picture_path(out: str | None, checkpoint: str, name: str) -> Path:
     """
     from strf_cuda.files import writable_folder
 
-    beside = Path(checkpoint).expanduser().parent
-    path = Path(out).expanduser() if out else (beside if beside.is_dir() else Path()) / name
+    beside = expanded(checkpoint).parent
+    path = expanded(out) if out else (beside if beside.is_dir() else Path()) / name
     writable_folder(path.parent)
     return path
 
@@ -138,7 +139,7 @@ def shown_clips(config: TrackletPictureConfig, trained: DataConfig, count: int) 
 
     if config.tracklet is not None:
         tracklet = read_tracklet(config.tracklet)
-        return config.tracklet, [clip(tracklet, Path(config.tracklet).expanduser().resolve().name)]
+        return config.tracklet, [clip(tracklet, expanded(config.tracklet).resolve().name)]
     data = data_settings(trained, name=config.data, root=config.root, split=config.split)
     dataset, notes = open_test_set(data, trained)
     for note in notes:

@@ -12,6 +12,7 @@ from strf_cuda import hub
 from strf_cuda.cli import load_config
 from strf_cuda.config import EvaluationOptions
 from strf_cuda.errors import InputError
+from strf_cuda.files import expanded
 from strf_cuda.settings import check_evaluation, evaluation_settings, other_split_notes
 
 PROG = "python -m strf_cuda.visualize report"
@@ -62,7 +63,7 @@ def draw(config: ReportConfig) -> Path:
         InputError: a checkpoint, data set or option that cannot be used, or a page that cannot be written.
     """
     folder = _folder(config.checkpoint)
-    path = Path(config.out).expanduser() if config.out else folder / "report.html"
+    path = expanded(config.out) if config.out else folder / "report.html"
 
     # After the checks, since these take seconds to import.
     from tqdm import tqdm
@@ -128,7 +129,7 @@ def _folder(checkpoint: str) -> Path | None:
     """A model's folder, or that of a checkpoint; None for a model of the hub."""
     if checkpoint.startswith(hub.PREFIX):
         return None
-    source = Path(checkpoint).expanduser()
+    source = expanded(checkpoint)
     return source if source.is_dir() else source.parent
 
 
@@ -136,7 +137,7 @@ def _evaluations_until(checkpoint: str) -> list[dict[str, Any]]:
     """The run's evaluations up to a checkpoint, which holds them; models of other forms have none."""
     from strf_cuda.checkpoints import read_checkpoint
 
-    path = Path(checkpoint).expanduser()
+    path = expanded(checkpoint)
     if not path.is_file():
         return []
     return read_checkpoint(path).get("callbacks", {}).get("EvaluateAndSave", {}).get("history", [])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from strf_cuda.data.frames import read_frame
 from strf_cuda.data.tracklets import DISTRACTOR_PERSON
 from strf_cuda.data.walkers.config import CAMERAS, FRAMES_PER_SECOND, WalkersConfig
 from strf_cuda.data.walkers.plan import TrackletPlan, plan_split
@@ -83,8 +84,7 @@ def _column(sections: list[_Section], root: Path, size: tuple[int, int]) -> Imag
         for plan in section.plans:
             for place, frame in enumerate(range(0, plan.num_frames, FRAME_STEP)[:FRAMES_A_ROW]):
                 path = root / f"bbox_{plan.split}" / plan.folder / plan.frame_name(frame)
-                with Image.open(path) as image:
-                    column.paste(image.resize(size, Image.Resampling.BICUBIC), (place * size[0], y))
+                column.paste(Image.fromarray(read_frame(str(path), size[1], size[0])), (place * size[0], y))
             y += size[1]
         y += _GAP
     return column

@@ -1,8 +1,9 @@
 """What a training run left behind about its course: losses from TensorBoard's files, figures of its evaluations."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from strf_cuda.contents import read_json
 
 TRAINING = {"loss": "train/loss", "cross_entropy": "train/cross_entropy", "triplet": "train/triplet"}
 ACCURACY = "train/accuracy"
@@ -37,7 +38,7 @@ def run_history(folder: Path | None, epochs: int | None = None, until: list[dict
 
 def _evaluations(path: Path) -> list[dict[str, Any]]:
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = read_json(path)
     except (OSError, ValueError):
         return []
     return metrics.get("history", []) if isinstance(metrics, dict) else []
