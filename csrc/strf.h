@@ -12,8 +12,9 @@
  *
  * Saved for the backward pass, both [batch, paths, N] in float (double for STRF_FLOAT64):
  *
- *     maximum      the largest log2(e) S_k[i, j] of column j, or their bound, see strf_is_bounded
- *     normalizer   1 / (the sum over i of exp2(log2(e) S_k[i, j] - maximum[j]))
+ *     maximum      the largest S_k[i, j] of column j, or their bound, see strf_is_bounded; S_k in whatever unit the
+ *                  kernels have it: only the backward pass of the same kind can read it
+ *     normalizer   1 / (the sum over i of exp(S_k[i, j] - maximum[j]))
  */
 #ifndef STRF_H
 #define STRF_H
@@ -52,7 +53,7 @@ typedef struct {
   strf_similarity similarity; /* STRF_COSINE takes a temperature above 0 */
 } strf_problem;
 
-/* Whether temperature * log2(e) serves as every column's maximum: no logit is larger, and where all positions are empty
+/* Whether the temperature serves as every column's maximum: no logit is larger, and where all positions are empty
  * and all logits 0, the powers of two are still normal numbers. */
 static inline int strf_is_bounded(const strf_problem* problem) {
   return problem->similarity == STRF_COSINE && problem->temperature <= 64.0;
@@ -94,7 +95,7 @@ void strf_cpu_backward(const strf_problem* problem, strf_cpu_level level, const 
                        const void* normalizer, void* grad_x, void* grad_weight, void* workspace);
 
 /* to[i] = 2^from[i] by the code inside the soft-max, for STRF_FLOAT32 or STRF_FLOAT64 arrays: for tests. 0 below the
- * smallest normal number; arguments from 127 (1023) on give 2^127 (2^1023), since the soft-max has none above 0. */
+ * smallest normal number, and no arguments above 127 (1023), since the soft-max has none above 0. */
 void strf_cpu_exp2(strf_cpu_level level, strf_type type, int64_t count, const void* from, void* to);
 
 /* ---- CUDA: csrc/cuda, present when the library was built with nvcc ------------------------------------------------

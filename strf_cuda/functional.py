@@ -47,7 +47,8 @@ def factorized_attention(
         pool: "max" or "avg", for all paths or one per path.
         similarity: "dot" or "cosine".
         temperature: kappa of equation (3); None for 4 with "dot" and 16 with "cosine".
-        backend: "auto", "cuda", "cpu", "triton" or "reference"; see `strf_cuda.backends()`.
+        backend: "auto", "cuda", "cpu", "triton" or "reference"; see `strf_cuda.backends()`. Inside `torch.onnx.export`
+            it is the reference, in ONNX's own operators, whatever is named.
 
     Returns:
         Y with x's shape and layout, and x's dtype (in an autocast region the region's).
@@ -67,13 +68,18 @@ def factorized_attention(
     elif x.dtype != weight.dtype:
         raise InputError(f"x is {x.dtype} but weight is {weight.dtype}; convert one of them or use torch.autocast")
     operators = choice.operators(backend, x, weight)
-    if operators is not None:
+    if operators is not None and not _becomes_onnx():
         options = operator_options(x, pools, pool_kinds, temperature, similarity)
         return native.attention(operators, x, weight, *options)
     if not autocast:
         return factorized_attention_reference(x, weight, pools, pool_kinds, temperature, similarity)
     with torch.autocast(device_type, enabled=False):
         return factorized_attention_reference(x, weight, pools, pool_kinds, temperature, similarity)
+
+
+def _becomes_onnx() -> bool:
+    """Whether this call is on its way into an ONNX file, where there is no operator but ONNX's own."""
+    return (torch.compiler.is_compiling() or torch.jit.is_tracing()) and torch.onnx.is_in_onnx_export()
 
 
 def operator_options(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
 import plain_resnet
 from strf_cuda import STRF, InputError
@@ -232,6 +233,66 @@ def test_a_convolution_with_a_unit_is_still_of_its_class():
     copied = copy.deepcopy(one)
     assert type(copied) is type(one) and copied.unit is not one.unit and copied.weight is not one.weight
     assert repr(one).startswith("Conv3d(\n  16, 16, kernel_size=(3, 3, 3), stride=(1, 1, 1)\n  (unit): STRF(")
+
+
+REGISTERED = {"weight_norm": parametrizations.weight_norm, "spectral_norm": parametrizations.spectral_norm}
+
+
+@pytest.mark.parametrize("first", ["units", "parametrization"])
+@pytest.mark.parametrize("name", REGISTERED)
+def test_parametrizations_come_and_go_before_units_and_after(name, first):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv3d(16, 4, 3, padding=1)), torch.randn(1, 16, 2, 4, 3)
+    unit = STRF(16)
+    if first == "units":
+        insert_units(model, {"0": unit})
+    (conv,) = model
+    REGISTERED[name](conv)
+    other = copy.deepcopy(model)  # of the same class as the model
+    if first == "parametrization":
+        insert_units(model, {"0": unit})
+        assert not hasattr(other[0], "unit")
+        torch.testing.assert_close(other.eval()(x), nn.functional.conv3d(x, other[0].weight, conv.bias, padding=1))
+    model.eval()
+    expected = nn.functional.conv3d(unit(x), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(copy.deepcopy(model)(x), expected)
+    with pytest.raises(
+        RuntimeError, match="Serialization of parametrized modules is only supported through state_dict"
+    ):
+        pickle.dumps(model)
+    parametrize.remove_parametrizations(conv, "weight")
+    torch.testing.assert_close(model(x), expected)
+    assert set(model.state_dict()) == {"0.weight", "0.bias", "0.unit.weight"} and type(conv).__name__ == "Conv3d"
+
+
+def test_a_lazy_convolution_takes_a_unit_once_it_knows_its_channels():
+    model, x = nn.Sequential(nn.LazyConv3d(4, 3, padding=1)), torch.randn(1, 16, 2, 4, 3)
+    for unit in (STRF(16), GramUnit()):
+        with pytest.raises(
+            InputError, match=r"layer '0' is a LazyConv3d that has seen no input yet: run the model once"
+        ):
+            insert_units(model, {"0": unit})
+    model(x)
+    insert_units(model, {"0": STRF(16)})
+    torch.testing.assert_close(
+        model(x), nn.functional.conv3d(model[0].unit(x), model[0].weight, model[0].bias, padding=1)
+    )
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_model_with_units_can_be_traced(backend):
+    model = insert_units(nn.Sequential(nn.Conv3d(16, 4, 1)), {"0": STRF(16, pool=("max", "avg"), backend=backend)})
+    example, x = (torch.randn(shape).double() for shape in ((1, 16, 2, 4, 3), (2, 16, 3, 5, 6)))
+    traced = torch.jit.trace(model.double(), example)
+    torch.testing.assert_close(traced(x), model(x))
+    gradients = [torch.autograd.grad(module(x).square().sum(), model.parameters()) for module in (traced, model)]
+    torch.testing.assert_close(*gradients)
+    buffer = io.BytesIO()
+    torch.jit.save(traced, buffer)
+    buffer.seek(0)
+    torch.testing.assert_close(torch.jit.load(buffer)(x), model(x))
 
 
 def test_what_was_compiled_without_units_is_not_taken_for_a_model_with_them():

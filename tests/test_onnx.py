@@ -8,6 +8,8 @@ import onnx
 import pytest
 import torch
 
+from comparison import ON_A_GPU
+from strf_cuda import backends
 from strf_cuda.errors import InputError
 from strf_cuda.exporting import onnx as exporting
 from strf_cuda.exporting.checking import ALLOWED, compare
@@ -62,6 +64,32 @@ def test_so_are_those_of_other_units_and_blocks(name, tiny_run, tmp_path):
     trained = open_model(write_checkpoint(tmp_path / "best.ckpt", *tiny_run, "--model.width=16", *UNITS[name]))
     save_onnx(trained, tmp_path / "model.onnx")
     check(tmp_path / "model.onnx", trained)
+
+
+class _Units(torch.nn.Module):
+    """A network of somebody's own: a unit of each backend, with a pool of each kind, side by side."""
+
+    def __init__(self):
+        super().__init__()
+        usable = [name for name, state in backends().items() if state == "usable" and name not in ON_A_GPU]
+        options = dict(reduction=4, pool=("max", "avg"), similarity="dot", integration="parallel")
+        paths = ("temporal_static", "spatial_coarse")
+        self.units = torch.nn.ModuleList(STRF(8, paths=paths, backend=name, **options) for name in ("auto", *usable))
+
+    def forward(self, x):
+        return torch.stack([unit(x) for unit in self.units])
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings("ignore")  # of torch's exporters on themselves
+def test_units_of_every_backend_and_pool_are_right_in_the_file_of_an_own_network(dynamo, tmp_path):
+    torch.manual_seed(0)
+    network, x = _Units().eval(), torch.randn(2, 8, 3, 4, 5)
+    torch.onnx.export(network, (x,), tmp_path / "a.onnx", dynamo=dynamo, verbose=False)
+    session = load_onnx(tmp_path / "a.onnx")._session
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-4)
+    assert {node.domain for node in onnx.load(tmp_path / "a.onnx").graph.node} == {""}
 
 
 def test_the_batch_alone_is_free(saved):

@@ -11,6 +11,18 @@
 
 namespace {
 
+// How products U^T U become powers of two: exp2(log2(e) temperature product) = exp2(base * (unit * product)). `unit` is
+// the temperature's power of two, and its sign. Multiplying one operand by it rounds nothing, so that S stays symmetric
+// to the last bit, and gives no more than a logit, which is finite wherever one is.
+template <class T>
+struct Exponent {
+  T unit, base;
+
+  explicit Exponent(double temperature)
+      : unit(static_cast<T>(__builtin_copysign(__builtin_exp2(__builtin_logb(temperature)), temperature))),
+        base(static_cast<T>(1.4426950408889634074 * (unit == 0 ? 1 : temperature / unit))) {}
+};
+
 // What both directions share: the problem, and where the workspace's arrays are.
 template <class T>
 struct Run {
@@ -19,11 +31,11 @@ struct Run {
   const strf_threads& threads;
   T* workspace;
   const T* weight;
+  const Exponent<T> exponent{problem.temperature};
 
   int64_t frame_positions() const { return problem.frames * plan.positions; }
   int64_t path_size() const { return plan.rows * plan.positions; }
   int64_t sample_size() const { return problem.paths * path_size(); }
-  T scale() const { return static_cast<T>(problem.temperature * 1.4426950408889634074); }  // temperature log2(e)
   T* reduced(int64_t sample) const { return workspace + plan.reduced + sample * sample_size(); }
   // T or U: in R's place where the pool is the identity.
   T* pooled(int64_t sample, int64_t path) const {
@@ -67,13 +79,16 @@ void reduce_and_pool(const Run<T>& run, const void* x) {
 // Rows of a panel that are handled while they are in the first-level cache.
 constexpr int64_t kRowBlock = 48;
 
-// visit(first row, rows) after s [N, kPanel] has these rows of U^T U[:, columns]. `packed` holds E * kPanel elements.
+// visit(first row, rows) after s [N, kPanel] has these rows of unit * U^T U[:, columns]. `packed` holds E * kPanel
+// elements.
 template <class T, class Visit>
-void for_logits(const strf_plan& plan, const T* pooled, int64_t first_column, int64_t columns, T* packed, T* s,
+void for_logits(const Run<T>& run, const T* pooled, int64_t first_column, int64_t columns, T* packed, T* s,
                 const Visit& visit) {
+  const strf_plan& plan = run.plan;
   const int64_t n = plan.positions;
   const Matrix<T> rows{pooled, n, 1};
   pack_panel(plan.rows, columns, rows.at(0, first_column), packed);
+  for (int64_t i = 0; i < plan.rows * kPanel<T>; ++i) packed[i] *= run.exponent.unit;
   for (int64_t i = 0; i < n; i += kRowBlock) {
     const int64_t count = smallest(kRowBlock, n - i);
     multiply_panel(count, kPanel<T>, plan.rows, transposed(rows).at(i, 0), packed, s + i * kPanel<T>, kPanel<T>,
@@ -110,16 +125,16 @@ void forward(const strf_problem& problem, const strf_plan& plan, const strf_thre
     for (int64_t j = 0; j < strip.count; j += kPanel<T>) {
       const int64_t columns = smallest(kPanel<T>, strip.count - j);
       for (int64_t path = 0; path < problem.paths; ++path) {
-        fill(top, bounded ? run.scale() : -static_cast<T>(__builtin_inf()));
+        fill(top, bounded ? run.exponent.unit : -static_cast<T>(__builtin_inf()));
         fill(z, T(0));
-        for_logits(plan, run.pooled(sample, path), strip.first + j, columns, packed, s,
+        for_logits(run, run.pooled(sample, path), strip.first + j, columns, packed, s,
                    [&](int64_t i, int64_t rows) {
                      if (bounded)
-                       exponentiate(rows, run.scale(), s + i * kPanel<T>, top, z);
+                       exponentiate(rows, run.exponent.base, s + i * kPanel<T>, top, z);
                      else
-                       raise_maximum(rows, run.scale(), s + i * kPanel<T>, top);
+                       raise_maximum(rows, s + i * kPanel<T>, top);
                    });
-        if (!bounded) exponentiate(n, run.scale(), s, top, z);
+        if (!bounded) exponentiate(n, run.exponent.base, s, top, z);
         for (int64_t column = 0; column < kPanel<T>; ++column) z[column] = T(1) / z[column];
         add_mask(n, s, z, masks + j * n, path > 0);
         const int64_t at = (sample * problem.paths + path) * n + strip.first + j;
@@ -158,8 +173,8 @@ struct PathBackward {
       centre[column] = grad_mask[(first + column) * kPanel<T> + column];
     fill(delta, T(0));
     const auto both_ways = strf_is_bounded(&run.problem) ? masks_both_ways<true, T> : masks_both_ways<false, T>;
-    for_logits(plan, pooled, first, columns, packed, s, [&](int64_t i, int64_t rows) {
-      both_ways(rows, run.scale(), Statistics<T>{maximum + i, normalizer + i, top, z}, s + i * kPanel<T>,
+    for_logits(run, pooled, first, columns, packed, s, [&](int64_t i, int64_t rows) {
+      both_ways(rows, run.exponent.base, Statistics<T>{maximum + i, normalizer + i, top, z}, s + i * kPanel<T>,
                 grad_mask + i * kPanel<T>, transposed_mask + i * kPanel<T>, path > 0, centre, delta);
     });
     for (int64_t column = 0; column < columns; ++column) delta[column] += centre[column];
@@ -263,7 +278,7 @@ void exp2_array(int64_t count, const T* from, T* to) {
     T lanes[kLanes<T>] = {};
     const int64_t some = smallest(kLanes<T>, count - i);
     for (int64_t lane = 0; lane < some; ++lane) lanes[lane] = from[i + lane];
-    store(lanes, exp2_of<T>(load(lanes)));
+    store(lanes, exp2_of<T>(T(1), load(lanes)));
     for (int64_t lane = 0; lane < some; ++lane) to[i + lane] = lanes[lane];
   }
 }

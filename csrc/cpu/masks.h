@@ -1,7 +1,8 @@
 // One panel [N, kPanel] of the logits: soft-max over its rows, the masks added up, and the backward of both.
 //
-// `scale` is temperature * log2(e), so that P = exp2(scale * s - maximum) * normalizer for s = U_k^T U_k. Columns that
-// only pad a panel hold zeros.
+// P = exp2(base * (s - maximum)) * normalizer, with s and base of kernels.cpp's Exponent. The maximum is one of the s, to
+// the last bit, and subtracted before anything is rounded: 0 is left of it however large it is, and the sum of the
+// powers is 1 or more. Columns that only pad a panel hold zeros.
 #ifndef STRF_CPU_MASKS_H
 #define STRF_CPU_MASKS_H
 
@@ -10,21 +11,20 @@
 
 namespace {
 
-// maximum[j] = the larger of it and scale * s[i, j], for `rows` rows.
+// maximum[j] = the larger of it and s[i, j], for `rows` rows.
 template <class T>
-void raise_maximum(int64_t rows, T scale, const T* s, T* maximum) {
+void raise_maximum(int64_t rows, const T* s, T* maximum) {
   Vec<T> top[kTileVectors];
   for (int v = 0; v < kTileVectors; ++v) top[v] = load(maximum + v * kLanes<T>);
   for (int64_t i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v)
-      top[v] = larger(scale * load(s + i * kPanel<T> + v * kLanes<T>), top[v]);
+    for (int v = 0; v < kTileVectors; ++v) top[v] = larger(load(s + i * kPanel<T> + v * kLanes<T>), top[v]);
   for (int v = 0; v < kTileVectors; ++v) store(maximum + v * kLanes<T>, top[v]);
 }
 
-// s becomes exp2(scale * s - maximum), for `rows` rows, and their sums are added to `sums`.
+// s becomes exp2(base * (s - maximum)), for `rows` rows, and their sums are added to `sums`.
 template <class T>
-void exponentiate(int64_t rows, T scale, T* s, const T* maximum, T* sums) {
+void exponentiate(int64_t rows, T base, T* s, const T* maximum, T* sums) {
   Vec<T> top[kTileVectors], sum[kTileVectors];
   for (int v = 0; v < kTileVectors; ++v) {
     top[v] = load(maximum + v * kLanes<T>);
@@ -34,7 +34,7 @@ void exponentiate(int64_t rows, T scale, T* s, const T* maximum, T* sums) {
 #pragma GCC unroll 2
     for (int v = 0; v < kTileVectors; ++v) {
       T* at = s + i * kPanel<T> + v * kLanes<T>;
-      const Vec<T> e = exp2_of<T>(scale * load(at) - top[v]);
+      const Vec<T> e = exp2_of<T>(base, load(at) - top[v]);
       sum[v] += e;
       store(at, e);
     }
@@ -63,7 +63,7 @@ struct Statistics {
 // From s[a, b] both P[a, b] (which replaces s) and P[b, a] (added to `transposed`), since S is symmetric;
 // delta[b] += sum_a P[a, b] (grad_mask[a, b] - centre[b]). With one maximum for all columns one exponential serves both.
 template <bool kOneMaximum, class T>
-void masks_both_ways(int64_t rows, T scale, Statistics<T> of, T* s, const T* grad_mask, T* transposed, bool add,
+void masks_both_ways(int64_t rows, T base, Statistics<T> of, T* s, const T* grad_mask, T* transposed, bool add,
                      const T* centre, T* delta) {
   Vec<T> top[kTileVectors], z[kTileVectors], middle[kTileVectors], sum[kTileVectors];
   for (int v = 0; v < kTileVectors; ++v) {
@@ -78,8 +78,8 @@ void masks_both_ways(int64_t rows, T scale, Statistics<T> of, T* s, const T* gra
     for (int v = 0; v < kTileVectors; ++v) {
       const int64_t at = i * kPanel<T> + v * kLanes<T>;
       const Vec<T> logit = load(s + at);
-      const Vec<T> e = exp2_of<T>(scale * logit - top[v]), p = e * z[v];
-      const Vec<T> q = (kOneMaximum ? e : exp2_of<T>(scale * logit - row_top)) * row_z;
+      const Vec<T> e = exp2_of<T>(base, logit - top[v]), p = e * z[v];
+      const Vec<T> q = (kOneMaximum ? e : exp2_of<T>(base, logit - row_top)) * row_z;
       store(s + at, p);
       store(transposed + at, add ? load(transposed + at) + q : q);
       sum[v] += p * (load(grad_mask + at) - middle[v]);

@@ -6,7 +6,7 @@ reached by three ways:
 
     attention                 a Function that saves on its context, the least overhead a call
     under torch.func          a Function with `setup_context`, which those transforms demand and which costs more
-    the operator itself       the same Function from the Autograd keys: what compiled and exported programs call
+    the operator itself       the same Function from the Autograd keys: what compiled, traced and exported programs call
 
 Second derivatives are refused by a second Function around the backward operator. Refusing them in the first one
 (`once_differentiable`) is not enough: a gradient penalty with a constant grad_output would have no gradient, silently.
@@ -46,7 +46,7 @@ def attention(
 ) -> Tensor:
     """Y of `strf_cuda.factorized_attention` for checked input; the options are those of the schemas."""
     options = (windows, kinds, temperature, tf32, cosine)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return operators.forward(x, weight, *options)[0]
     if torch._C._are_functorch_transforms_active():
         return _TransformedAttention.apply(operators, x, weight, *options)[0]

@@ -8,6 +8,7 @@ Similarity "dot" is the paper's equation (3) to the letter. "cosine" divides T b
 the codes do from which the paper takes its temperature (docs/paper.md).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,7 +52,7 @@ def factorized_masks(
         if similarity == "cosine":
             wide = normalise_positions(wide)  # U [B, C/n, T, H, W]
         rows = wide.flatten(3).flatten(1, 2)  # [B, E, N], E = C/n * T
-        covariance = (temperature * rows).mT @ rows  # S [B, N, N], equation (3)
+        covariance = (temperature * rows).transpose(1, 2) @ rows  # S [B, N, N], equation (3)
         masks.append(torch.softmax(covariance, dim=-2))
     return masks
 
@@ -72,8 +73,8 @@ def pool_positions(reduced: Tensor, pool: Pool, kind: str) -> Tensor:
         return F.max_pool3d(reduced, pool, stride=1, padding=padding)
     if reduced.dtype in (torch.bfloat16, torch.float16):  # torch averages no half types on the CPU
         reduced = reduced.float()
-    total = F.avg_pool3d(F.pad(reduced, [p for p in reversed(padding) for _ in "lr"]), pool, 1, divisor_override=1)
-    return total / _real_elements(reduced, pool)
+    mean = F.avg_pool3d(F.pad(reduced, [p for p in reversed(padding) for _ in "lr"]), pool, 1)  # padding counts as 0
+    return mean * (math.prod(pool) / _real_elements(reduced, pool))
 
 
 def normalise_positions(pooled: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ def multiply(x: Tensor, mask: Tensor) -> Tensor:
     """X M for mask [B, N, N]: every output position is a weighted sum of x's positions, the same for all rows of X."""
     if is_channels_last(x):
         frames = x.permute(0, 2, 3, 4, 1).flatten(2, 3)  # [B, T, N, C], the memory as it lies
-        products = [mask.mT @ frame for frame in frames.unbind(1)]  # Y_t = M^T X_t
+        products = [mask.transpose(1, 2) @ frame for frame in frames.unbind(1)]  # Y_t = M^T X_t
         return torch.stack(products, dim=1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
     rows = x.flatten(3).flatten(1, 2)  # X [B, D, N], D = C * T
     return (rows @ mask).view(x.shape)

@@ -7,7 +7,6 @@ STRF units become the operators of the reference backend. The file takes what `C
 import dataclasses
 import importlib
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -142,32 +141,15 @@ def _check_standard(model: Any) -> None:
 
 
 def _translations() -> dict:
-    """Two operators that torch's exporter gets wrong or refuses: it forgets `divisor_override`, and asks for heads."""
+    """An operator that torch's exporter refuses: it asks for heads."""
     from onnxscript import opset20 as op
-
-    def avg_pool3d(
-        self, kernel_size, stride=(), padding=(0, 0, 0), ceil_mode=False, count_include_pad=True, divisor_override=None
-    ):
-        mean = op.AveragePool(
-            self,
-            kernel_shape=list(kernel_size),
-            strides=list(stride or kernel_size),
-            pads=[*padding, *padding],
-            ceil_mode=int(ceil_mode),
-            count_include_pad=int(count_include_pad),
-        )
-        if divisor_override is None:
-            return mean
-        assert count_include_pad and not ceil_mode, "windows of different sizes have no one divisor"
-        return op.Mul(mean, op.Constant(value_float=math.prod(kernel_size) / divisor_override))
 
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
         assert attn_mask is None and not (dropout_p or is_causal or enable_gqa) and scale is not None
         logits = op.MatMul(query, op.Transpose(key, perm=[0, 2, 1]))
         return op.MatMul(op.Softmax(op.Mul(logits, op.Constant(value_float=float(scale))), axis=-1), value)
 
-    aten = torch.ops.aten
-    return {aten.avg_pool3d.default: avg_pool3d, aten.scaled_dot_product_attention.default: attention}
+    return {torch.ops.aten.scaled_dot_product_attention.default: attention}
 
 
 def check_packages() -> None:

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Mapping
 
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
 
 from strf_cuda.errors import InputError, nearest
 
@@ -15,7 +17,8 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
 
     The unit becomes the convolution's submodule `unit`: it is trained, moved and saved with the model, and all other
     names in the state dict stay as they were, so weights saved without units load with `strict=False`. The convolution
-    becomes an instance of a subclass of its class; its forward hooks see what goes into the unit.
+    becomes an instance of a subclass of its class; its forward hooks see what goes into the unit. Parametrizations of
+    its weight (`torch.nn.utils.parametrizations`) can be registered and removed before and after.
 
     Args:
         model: any model whose named layers see [B, C, T, H, W]; changed in place.
@@ -25,8 +28,9 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
         `model`.
 
     Raises:
-        InputError: a name that is not in the model, not a convolution, already has a unit, has a `forward` of its own
-            instead of its class's, or whose input channels are not the unit's. The model is then unchanged.
+        InputError: a name that is not in the model, not a convolution, lazy and not yet called, already has a unit, has
+            a `forward` of its own instead of its class's, or whose input channels are not the unit's. The model is then
+            unchanged.
     """
     layers = dict(model.named_modules())
     for name, unit in units.items():
@@ -35,6 +39,11 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
         conv = layers[name]
         if not hasattr(conv, "in_channels"):
             raise InputError(f"layer {name!r} is a {type(conv).__name__}, but a unit stands in front of a convolution")
+        if isinstance(conv, LazyModuleMixin):
+            raise InputError(
+                f"layer {name!r} is a {type(conv).__name__} that has seen no input yet: run the model once, then "
+                "insert units"
+            )
         if hasattr(conv, "unit"):
             raise InputError(f"layer {name!r} already has a unit in front of it")
         if "forward" in vars(conv):
@@ -48,8 +57,19 @@ def insert_units(model: nn.Module, units: Mapping[str, nn.Module]) -> nn.Module:
             )
     for name, unit in units.items():
         layers[name].add_module("unit", unit)
-        layers[name].__class__ = _with_unit(type(layers[name]))
+        layers[name].__class__ = _class_with_unit(layers[name])
     return model
+
+
+def _class_with_unit(conv: nn.Module) -> type[nn.Module]:
+    kind = type(conv)
+    if not parametrize.is_parametrized(conv):
+        return _with_unit(kind)
+    # Such a module's class holds what computes its weights, and when they are removed the module becomes its base: that
+    # is what gets the unit. A class of its own, since copies of the module share the one that it has.
+    (base,) = kind.__bases__
+    own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    return type(kind.__name__, (_with_unit(base),), own)
 
 
 @functools.cache
@@ -65,6 +85,8 @@ def _with_unit(kind: type[nn.Module]) -> type[nn.Module]:
             return super().forward(self.unit(x), *args, **kwargs)
 
         def __reduce_ex__(self, protocol):  # copy and pickle find a class by its name, which this one shares
+            if type(self) is not WithUnit:  # parametrized: only its state dict can be saved, as torch says
+                return super().__reduce_ex__(protocol)
             return _empty, (kind,), self.__dict__
 
     WithUnit.__name__, WithUnit.__qualname__, WithUnit.__module__ = kind.__name__, kind.__qualname__, kind.__module__
