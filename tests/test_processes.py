@@ -118,7 +118,7 @@ class Started:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in the background
+                preexec_fn=in_the_background,
             )
 
     def __enter__(self):
@@ -142,12 +142,18 @@ class Started:
 
     def end(self):
         """The exit status, with every process gone."""
-        status = self.process.wait(60)
+        status = self.process.wait(120)
         deadline = time.monotonic() + 20
         while any(Path(f"/proc/{member}").exists() for member in self.members):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         return status
+
+
+def in_the_background():
+    """As a shell starts a command of a script with &, and not under nohup."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def children(process):
