@@ -36,8 +36,8 @@ class ExtractConfig:
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's
         lists: which lists of the data set; test is query and gallery
-        tracklets: a folder of frames, a folder of such folders, or person/camera/tracklet; with a video, where its
-            tracklets are put (null takes NAME.tracklets beside the file)
+        tracklets: a folder of frames, a folder of such folders, person/camera/tracklet, or a single picture; with a
+            video, where its tracklets are put (null takes NAME.tracklets beside the file)
         video: video file, whose tracklets are cut out first, as strf_cuda.tracklets does
         tracks: text file with a tracker's boxes in that video (MOTChallenge)
         camera: name of the camera, for a video or for tracklets without folders of cameras

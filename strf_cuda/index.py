@@ -1,5 +1,6 @@
 """`python -m strf_cuda.index EMBEDDINGS... --out INDEX`: a compressed gallery, for more tracklets than memory holds."""
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -94,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{settings.dimensions} dimensions keep {kept:.1%} of the squared length")
     if config.queries:
         print(_check(folder, stream, config))
-    print(f"built in {time.monotonic() - began:,.0f} s; search it with python -m strf_cuda.search {config.out}")
+    seconds = time.monotonic() - began
+    print(f"built in {seconds:,.0f} s; search it with python -m strf_cuda.search {shlex.quote(config.out)}")
 
 
 def read_options(words: Sequence[str]) -> IndexConfig:

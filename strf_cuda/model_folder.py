@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 import strf_cuda
 from strf_cuda.checkpoints import check_architecture, model_from_config
@@ -123,7 +123,7 @@ def _read_description(folder: Path, source: str) -> dict[str, Any]:
 
 def _read_weights(folder: Path, source: str) -> dict[str, torch.Tensor]:
     try:
-        return load_file(folder / WEIGHTS)
+        return load((folder / WEIGHTS).read_bytes())  # load_file takes UTF-8 paths alone
     except FileNotFoundError:
         raise InputError(f"{source} lacks its weights, {WEIGHTS}") from None
     except (OSError, SafetensorError) as error:

@@ -1,5 +1,6 @@
 """`python -m strf_cuda.pack ROOT OUT`: packs a data set into few large files, where opening many small ones is slow."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _pack(root: str, out: str, name: str) -> None:
         anything = pack(plan, out, bar.update)
     if not anything:
         print(f"{out} is complete already")
-    print(f"read it with --data.name packed --data.root {out}")
+    print(f"read it with --data.name packed --data.root {shlex.quote(out)}")
 
 
 def _verify(out: str) -> None:

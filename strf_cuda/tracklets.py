@@ -1,5 +1,6 @@
 """`python -m strf_cuda.tracklets VIDEO TRACKS --out DIR`: cuts tracklets out of a video, along a tracker's boxes."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{config.out} was complete already")
     elif cut.found:
         print(f"{_counted(cut.found, 'tracklet')} of them from before")
-    print(f"look at them: python -m strf_cuda.data {config.out} --out {Path(config.out).name}.png")
+    sheet = f"{Path(config.out).name}.png"
+    print(f"look at them: python -m strf_cuda.data {shlex.quote(config.out)} --out {shlex.quote(sheet)}")
 
 
 def _summary(cut: "Cut") -> Iterator[str]:

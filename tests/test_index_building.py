@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections import namedtuple
 
@@ -13,10 +14,9 @@ from reading import refused
 from strf_cuda import index
 from strf_cuda.cli import run
 from strf_cuda.embeddings import write_embeddings
-from strf_cuda.retrieval import building, streams
+from strf_cuda.retrieval import building, open_gallery, streams
 from strf_cuda.retrieval.coding import choose_settings
 from strf_cuda.retrieval.compressed import CompressedGallery
-from strf_cuda.retrieval.index_folder import read_index_folder
 from strf_cuda.retrieval.streams import Block, FileStream, VectorStream
 
 TOTAL = sum(ROWS)
@@ -240,7 +240,7 @@ def command(*words):
 
 
 def test_the_command_builds_measures_and_says_what_was_bought(files, tmp_path, capsys):
-    out = tmp_path / "gallery"
+    out = tmp_path / os.fsdecode(b"a\xff\n")
     assert command(*files[0], "--out", out, "--lists=16", "--queries=50") == 0
     printed = capsys.readouterr().out
     assert "1,600 embeddings of 32 numbers: 32 dimensions, codes pq of 8 bytes, 16 lists" in printed
@@ -250,7 +250,7 @@ def test_the_command_builds_measures_and_says_what_was_bought(files, tmp_path, c
     refined, codes = checked["exact vectors of the best"], checked["codes alone"]
     assert refined["queries"] == 50 and 0.9 < refined["nearest_10"] <= 1 and 0.3 < codes["nearest_10"] < 1
     assert refined["right_exactly"] == codes["right_exactly"] > 0.5
-    assert read_index_folder(out).settings.lists == 16
+    assert open_gallery(out).folder.settings.lists == 16
 
 
 def test_where_nobody_is_known_the_tracklet_itself_is_left_out(tmp_path, capsys):

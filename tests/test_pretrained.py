@@ -25,7 +25,7 @@ def saved(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def copy(saved, tmp_path):
-    return Path(shutil.copytree(saved, tmp_path / "copy"))
+    return Path(shutil.copytree(saved, tmp_path / os.fsdecode(b"\xff copy")))
 
 
 @pytest.fixture
@@ -120,9 +120,15 @@ def test_a_folder_is_whole_or_absent(tiny_checkpoint, tmp_path, monkeypatch):
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "{f} is a model of another library"),
         (lambda f: edit(f, format=2), "{f} has format 2, but strf_cuda 0.1.0 reads format 1: install a newer version"),
         (lambda f: edit(f, config={"modle": {}}), "unknown key modle in {f}/config.json; did you mean model?"),
-        (lambda f: edit(f, config={"model": {"kind": "p4d"}}), "kind is 'p4d', but it must be one of"),
-        (lambda f: edit(f, config={"model": {"width": "16"}}), "{f}/config.json describes no model: "),
-        (lambda f: edit(f, config={"model": {"depth": 3}}), "{f}/config.json describes no model: "),
+        (
+            lambda f: edit(f, config={"model": {"kind": "p4d"}}),
+            "model.kind in {f}/config.json is 'p4d', but it must be",
+        ),
+        (lambda f: edit(f, people="7"), "{f}/config.json describes no model: "),
+        (
+            lambda f: edit(f, config={"model": {"depth": 3}}),
+            "model.depth in {f}/config.json is 3, but it must be a list",
+        ),
         (lambda f: edit(f, config={}), "{f}/model.safetensors is of another architecture: "),
         (lambda f: (f / "model.safetensors").unlink(), "{f} lacks its weights, model.safetensors"),
         (lambda f: os.truncate(f / "model.safetensors", 100_000), "{f}/model.safetensors is damaged: "),
@@ -143,7 +149,7 @@ def test_a_folder_that_is_no_model_is_one_sentence(copy, spoil, sentence):
 
 
 def change_a_weight(folder):
-    state = safetensors.torch.load_file(folder / "model.safetensors")
+    state = safetensors.torch.load((folder / "model.safetensors").read_bytes())
     state["conv1.weight"] = state["conv1.weight"] + 1
     safetensors.torch.save_file(state, folder / "model.safetensors")
 

@@ -1,6 +1,7 @@
 """Trained models saved as programs of torch.export: the same features, for any batch, and refusals in words."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -36,7 +37,7 @@ def trained(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def saved(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("program") / "model.pt2"
+    path = tmp_path_factory.mktemp("program") / os.fsdecode(b"\xff 10:30.pt2")
     save_program(trained, path)
     return path
 

@@ -113,7 +113,8 @@ def load_onnx(path: str | Path) -> OnnxModel:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return OnnxModel(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        content = Path(path).read_bytes()  # onnxruntime opens files with names in UTF-8 alone
+        return OnnxModel(onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
     except Exception as error:  # onnxruntime's exceptions have no common class
         raise InputError(f"onnxruntime does not take {path}: {str(error).strip().splitlines()[0]}") from None
 

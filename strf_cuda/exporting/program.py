@@ -13,6 +13,7 @@ import dataclasses
 import fnmatch
 import io
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -131,7 +132,7 @@ def load_program(path: str | Path, device: str = "cpu") -> Program:
     _check_operator(facts, path, device)
     with _without_advice():
         try:
-            program = torch.export.load(path)
+            program = torch.export.load(io.BytesIO(Path(path).read_bytes()))  # torch opens names in UTF-8 alone
         except Exception as error:  # the faults of damaged archives have no common class
             raise InputError(f"the program {path} is damaged: {_first_line(error)}") from None
     if torch.device(device).type != "cpu":
@@ -186,6 +187,10 @@ def load_package(path: str | Path) -> Program:
     Raises:
         InputError: as `load_program`.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"torch opens packages only where all names are UTF-8: give {path} another") from None
     facts = _facts(path, _PACKAGE_FACTS, "package of AOTInductor")
     _check_operator(facts, path, facts.device)
     # torch compares the vector instructions with those that it would take now, and would warn of fewer.

@@ -119,9 +119,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         if str(path).endswith(".safetensors"):
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            return load_file(path)
+            return load(Path(path).read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no weights file {path}") from None

@@ -25,7 +25,7 @@ import numpy as np
 from strf_cuda.errors import InputError
 from strf_cuda.files import claimed, expanded, replacing, write_json
 from strf_cuda.retrieval.coding import CodeSettings, train
-from strf_cuda.retrieval.faiss_library import load_faiss, threads_of_faiss
+from strf_cuda.retrieval.faiss_library import load_faiss, read_trained, threads_of_faiss, write_trained
 from strf_cuda.retrieval.index_folder import (
     DESCRIPTION,
     FORMAT,
@@ -120,7 +120,7 @@ class _Building:
                 self.stream.sample, self.stream.size, self.settings, threads=self.threads, tell=tell
             )
             with replacing(self.work / TRAINED) as temporary:
-                load_faiss().write_index(index, str(temporary))
+                write_trained(index, temporary)
             self._keep(trained=trained_on, **self._spent("training", began))
 
     def encode(self, progress: Callable[[int], None]) -> None:
@@ -235,7 +235,7 @@ class _Coder:
     def __init__(self, trained: Path):
         faiss = load_faiss()
         self._pointer = faiss.swig_ptr
-        self._index = faiss.read_index(str(trained))
+        self._index = read_trained(trained)
         self._projection = faiss.downcast_VectorTransform(self._index.chain.at(0))
         self._inverted = faiss.downcast_index(self._index.index)
 

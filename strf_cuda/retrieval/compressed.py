@@ -14,7 +14,7 @@ import numpy as np
 
 from strf_cuda.embeddings import Embeddings, read_embeddings
 from strf_cuda.errors import InputError
-from strf_cuda.retrieval.faiss_library import load_faiss, threads_of_faiss
+from strf_cuda.retrieval.faiss_library import load_faiss, read_trained, threads_of_faiss
 from strf_cuda.retrieval.gallery import Gallery, Matches
 from strf_cuda.retrieval.index_folder import LISTS, ROW_BYTES, TRAINED, IndexFolder, read_index_folder
 from strf_cuda.retrieval.streams import JoinedRows, digest
@@ -181,10 +181,10 @@ class _Codes:
         faiss = load_faiss()
         sizes = folder.sizes()
         try:
-            self._index = faiss.read_index(str(folder.path / TRAINED))
+            self._index = read_trained(folder.path / TRAINED)
             self._projection = faiss.downcast_VectorTransform(self._index.chain.at(0))
             self._inverted = faiss.downcast_index(self._index.index)
-        except (RuntimeError, AttributeError) as error:
+        except (OSError, RuntimeError, AttributeError) as error:
             raise InputError(f"{folder.path} is no sound compressed gallery: {TRAINED}: {error}") from None
         path = folder.path / LISTS
         expected = int(sizes.sum()) * (self._inverted.code_size + ROW_BYTES)
@@ -212,7 +212,7 @@ class _Codes:
         faiss = load_faiss()
         lists = faiss.OnDiskInvertedLists()
         lists.nlist, lists.code_size = len(sizes), self._inverted.code_size
-        lists.filename, lists.read_only, lists.totsize = str(path), True, path.stat().st_size
+        lists.read_only, lists.totsize = True, path.stat().st_size
         lists.prefetch_nthread = 0  # starting threads takes longer than reading what the system has in memory
         ends = np.cumsum(sizes)
         places = (ends - sizes) * (lists.code_size + ROW_BYTES)
@@ -220,7 +220,9 @@ class _Codes:
         lists.lists.resize(len(sizes))
         faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table), table.nbytes)
         if lists.totsize:
-            lists.do_mmap()
+            with path.open("rb") as file:
+                lists.filename = f"/dev/fd/{file.fileno()}"  # since FAISS takes names in UTF-8 alone
+                lists.do_mmap()
         return lists
 
 

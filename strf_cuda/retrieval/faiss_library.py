@@ -4,7 +4,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from strf_cuda.errors import InputError
 
@@ -24,6 +28,20 @@ def load_faiss() -> ModuleType:
     except ImportError:
         raise InputError('compressed galleries need FAISS: pip install "strf_cuda[search]"') from None
     return faiss
+
+
+def read_trained(path: Path) -> Any:
+    """An index that `write_trained` wrote. FAISS itself opens files with names in UTF-8 alone.
+
+    Raises:
+        OSError, RuntimeError: the file cannot be read, or holds no index.
+    """
+    return load_faiss().deserialize_index(np.frombuffer(path.read_bytes(), np.uint8))
+
+
+def write_trained(index: Any, path: Path) -> None:
+    """Writes an index."""
+    path.write_bytes(load_faiss().serialize_index(index).data)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class TrackletPictureConfig:
         root: folder or CSV file of the data set, null for the run's
         split: which of ten official splits, null for the run's
         query: number of a query of the data set, from 0, or a list of them; null for some of every challenge
-        tracklet: a folder of frames, shown instead of queries
+        tracklet: a folder of frames or a single picture, shown instead of queries
         stride: distance in frames between the frames of a clip, null for that of training
         device: auto takes a GPU if there is one
     """
