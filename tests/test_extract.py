@@ -312,7 +312,9 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(fails, out, argv, sentence
 
 def test_folders_without_tracklets_are_refused(fails, tmp_path, tracklet):
     (tmp_path / "none").mkdir()
-    assert "none holds no frames, but it must be a tracklet" in fails(f"--tracklets={tmp_path}/none")
+    assert "none holds no frames (.jpg, .jpeg, .png, .bmp or .webp pictures), but it must be a tracklet" in fails(
+        f"--tracklets={tmp_path}/none"
+    )
     copy_frames(tracklet, tmp_path / "two" / "hall" / "t1")
     assert "two holds frames 2 levels down" in fails(f"--tracklets={tmp_path}/two")
 

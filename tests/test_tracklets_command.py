@@ -111,7 +111,7 @@ def test_a_video_that_cannot_be_read_is_told(place, refused):
         "nothing.mp4": "there is no video nothing.mp4",
         "img1/%06d.jpg": "there is no video img1/%06d.jpg",
         "img1": "img1 is a folder: make a video of its frames first, as with ffmpeg -framerate 25 -i img1/%06d.jpg -c",
-        "text.mp4": "text.mp4 is no video that FFmpeg can read, or its beginning or index is missing (600 bytes): ",
+        "text.mp4": "text.mp4 is no video but text, which begins with 'hello\\nhello",
         "empty.mp4": "empty.mp4 is no video that FFmpeg can read, or its beginning or index is missing (0 bytes): ",
         "half.mp4": "half.mp4 is no video that FFmpeg can read, or its beginning or index is missing (",
         "music.wav": "music.wav has no video stream: it holds audio",

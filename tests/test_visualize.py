@@ -239,9 +239,11 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(tiny_checkpoint, tmp_path,
 def test_a_tracklet_without_frames_is_refused(tiny_checkpoint, tmp_path, refused):
     (tmp_path / "notes.txt").touch()
     sentence = refused("attention", f"--checkpoint={tiny_checkpoint}", f"--tracklet={tmp_path}")
-    assert sentence.startswith(f"the tracklet {tmp_path} holds no frame: it must hold .jpg, .jpeg, .png images")
+    assert sentence.startswith(f"tracklet {tmp_path} holds no picture but 1 .txt: it must hold .jpg, .jpeg, .png, ")
     sentence = refused("attention", f"--checkpoint={tiny_checkpoint}", f"--tracklet={tmp_path}/notes.txt")
-    assert sentence == f"the tracklet {tmp_path}/notes.txt is a file: give a folder of frames"
+    assert sentence.startswith(
+        f"the tracklet {tmp_path}/notes.txt is a file, and no picture by its name: give a folder of "
+    )
 
 
 def test_what_to_draw_must_be_said(refused):
