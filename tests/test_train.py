@@ -247,7 +247,7 @@ def test_help_answers_at_once_without_torch():
         (["--optimizer.weight_decay=.inf"], "optimizer.weight_decay is inf, but it must be between 0 and 1"),
         (["--optimizer.margin=-0.1"], "optimizer.margin is -0.1, but cosine distances are between 0 and 2"),
         (["--precision=16-mixed"], "precision is 16-mixed, which needs a GPU; use --precision=bf16-mixed or 32"),
-        (["--model.temperature=0"], "model.temperature is 0.0, but with model.similarity cosine it must be above 0"),
+        (["--model.temperature=0"], "model.temperature is 0.0, but for similarity cosine it must be above 0"),
         (["--model.similarity=cos"], "model.similarity on the command line is 'cos', but it must be cosine or dot"),
         (["--model.weights=/no/such.pth"], "there is no weights file /no/such.pth"),
         (["--data.name=mars", "--data.root=null"], "the data set mars needs its folder or file"),
