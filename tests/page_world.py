@@ -81,4 +81,5 @@ def write_world(folder: Path) -> Path:
         videos.write_video(folder / name, videos.scene(movers))
         (folder / tracks).write_text(videos.tracks(movers, row=row))
     shutil.copytree(next((walkers / "bbox_test").iterdir()), folder / "frames")
+    shutil.copy(next((folder / "frames").glob("*.jpg")), folder / "door.jpg")
     return walkers
